@@ -1,0 +1,5 @@
+"""`python -m sirrd` is `sirrd`."""
+
+from sirrd.cli import main
+
+main()

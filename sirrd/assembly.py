@@ -1,0 +1,54 @@
+"""Opens what the use cases stand on: data folder, keys, store. The daemon and the command line share it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from sirrd.clock import Clock
+from sirrd.config import Settings
+from sirrd.deaddrop import DeadDrop
+from sirrd.entropy import Entropy
+from sirrd.errors import StorageError
+from sirrd.keyring import MasterKeys, parse_master_keys
+from sirrd.store.folder import DataFolder
+from sirrd.store.sqlite import SqliteStore
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def deaddrop_of(
+    settings: Settings, *, clock: Clock, entropy: Entropy, announced: str = ""
+) -> AsyncIterator[DeadDrop]:
+    """Take the data folder, open the store in it, and let go of both at the end.
+
+    Raises:
+        StartupError: The folder is held, cannot be used, or the keys do not belong to it.
+    """
+    folder = DataFolder(settings.data_dir)
+    for warning in folder.prepare():
+        logger.warning(warning)
+    folder.lock()
+    try:
+        written = settings.master_encryption_key
+        keys = folder.master_keys(entropy) if written is None else parse_master_keys(written.get_secret_value())
+        store = await SqliteStore.open(
+            folder.database,
+            masters=MasterKeys(keys, entropy),
+            clock=clock,
+            min_free_bytes=settings.min_free_bytes,
+        )
+        drop = DeadDrop(store, caps=settings.caps, clock=clock, entropy=entropy)
+        folder.announce(announced)
+        try:
+            yield drop
+        finally:
+            try:
+                await drop.flush(everything=True)
+            except StorageError:
+                logger.warning("counts of the last minute could not be written")
+            await store.close()
+    finally:
+        folder.unlock()

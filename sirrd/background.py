@@ -1,0 +1,50 @@
+"""Periodic work: pruning, flushing counts, emptying the WAL. A job that fails is logged and tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from sirrd.deaddrop import DeadDrop
+from sirrd.model import Caller
+
+CHECKPOINT_SECONDS: Final = 60.0
+logger = logging.getLogger(__name__)
+
+
+async def tick(drop: DeadDrop, *, prune: bool = True) -> None:
+    """Do once what is due from time to time: after it, what is gone is gone from the files, too (I8)."""
+    pruned = await drop.prune(by=Caller("daemon")) if prune else 0
+    await drop.flush()
+    kept = await drop.tidy()
+    logger.info("tick", extra={"fields": {"pruned": pruned, **kept}})
+
+
+async def _run(drop: DeadDrop, *, every: float, prune: bool) -> None:
+    while True:
+        await asyncio.sleep(every)
+        try:
+            await tick(drop, prune=prune)
+        except Exception as error:  # noqa: BLE001 - the job's edge: the next tick must come whatever this one met
+            logger.error("a tick failed: %s", type(error).__name__)
+
+
+@contextlib.asynccontextmanager
+async def ticking(drop: DeadDrop, *, prune_interval_seconds: float) -> AsyncIterator[None]:
+    """Tick in the background; an interval of 0 stops the pruning, never the checkpoint.
+
+    Args:
+        drop: What to keep tidy.
+        prune_interval_seconds: Seconds between two ticks.
+    """
+    every, prune = (prune_interval_seconds, True) if prune_interval_seconds else (CHECKPOINT_SECONDS, False)
+    task = asyncio.create_task(_run(drop, every=every, prune=prune))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,211 @@
+"""The command line `sirrd`: serve, prune, check-config, health.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start. The heavy parts are imported by the commands that need them, so
+that a health check every few seconds stays cheap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import http.client
+import ipaddress
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from sirrd import __version__
+from sirrd.config import CONFIG_FILE, Settings, load, local_url
+from sirrd.errors import BadSetting, FolderInUse, SirrdError, StartupError
+from sirrd.log import default_format, set_up, stderr
+
+DONE: Final = 0
+FAILED: Final = 1
+CANNOT_START: Final = 3
+_HTTP_SECONDS: Final = 10
+_PRUNE_SECONDS: Final = 600
+
+
+class CommandError(Exception):
+    """A command did not do what it should; the message says why."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings, warnings = load(
+            flags={name: getattr(options, name, None) for name in ("host", "port", "data_dir", "log_level")},
+            environ=os.environ,
+            folder=Path.cwd(),
+            config=options.config,
+        )
+        for warning in warnings:
+            _say(f"warning: {warning}")
+        command: Callable[[Settings], None] = options.command
+        command(settings)
+    except StartupError as error:
+        _complain(error)
+        return CANNOT_START
+    except (CommandError, SirrdError) as error:
+        _complain(error)
+        return FAILED
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sirrd", description="A burn-after-read dead drop daemon.", epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"sirrd {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("serve", _serve, "run the daemon"),
+        ("prune", _prune, "remove expired secrets, through the daemon if it is running"),
+        ("check-config", _check_config, "print the effective settings, secrets redacted"),
+        ("health", _health, "ask the daemon whether it is alive"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text.capitalize() + ".", epilog=_EPILOG)
+        sub.set_defaults(command=command)
+        sub.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (default: ./{CONFIG_FILE})")
+        sub.add_argument("--host", metavar="ADDRESS", help="listen address (SIRR_HOST)")
+        sub.add_argument("--port", type=int, metavar="PORT", help="listen port (SIRR_PORT)")
+        sub.add_argument("--data-dir", metavar="FOLDER", help="data folder (SIRR_DATA_DIR)")
+        sub.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (SIRR_LOG_LEVEL)")
+    return parser
+
+
+_EPILOG: Final = "Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start. Settings: sirrd.toml.example."
+
+
+def _serve(settings: Settings) -> None:
+    _refuse_open_server(settings)
+    from sirrd.server import serve  # noqa: PLC0415 - see the module's docstring
+
+    set_up(settings.log_level, settings.log_format or default_format(stderr()), stderr())
+    serve(settings, started=lambda address: _say(banner(settings, address)))
+
+
+def _prune(settings: Settings) -> None:
+    from sirrd.assembly import deaddrop_of  # noqa: PLC0415 - see the module's docstring
+    from sirrd.background import tick  # noqa: PLC0415
+    from sirrd.clock import SystemClock  # noqa: PLC0415
+    from sirrd.entropy import SystemEntropy  # noqa: PLC0415
+    from sirrd.model import Caller  # noqa: PLC0415
+    from sirrd.store.folder import DataFolder  # noqa: PLC0415
+
+    async def offline() -> int:
+        async with deaddrop_of(settings, clock=SystemClock(), entropy=SystemEntropy()) as drop:
+            pruned = await drop.prune(by=Caller("local"))
+            await tick(drop)
+            return pruned
+
+    set_up("warning", "text", stderr())
+    os.umask(0o077)
+    try:
+        pruned = asyncio.run(offline())
+    except FolderInUse:
+        address = DataFolder(settings.data_dir).holder()
+        if not address:
+            raise CommandError("another process holds the data folder, and it is not a daemon that listens") from None
+        pruned = _asked(settings, "POST", address + "/prune", seconds=_PRUNE_SECONDS)["pruned"]
+    print(f"pruned {pruned}")
+
+
+def _check_config(settings: Settings) -> None:
+    for name, value in settings.shown().items():
+        print(f"{name} = {value}")
+    _refuse_open_server(settings)
+
+
+def _health(settings: Settings) -> None:
+    print(_asked(settings, "GET", local_url(settings.host, settings.port) + "/health")["status"])
+
+
+def _asked(settings: Settings, method: str, url: str, *, seconds: float = _HTTP_SECONDS) -> dict[str, Any]:
+    """Ask the daemon on this machine, directly: no proxy, no redirect."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+    key = settings.master_api_key
+    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+    try:
+        connection.request(method, parts.path, headers=headers)
+        response = connection.getresponse()
+        content = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError):
+        raise CommandError(f"no daemon answers at {parts.netloc}") from None
+    finally:
+        connection.close()
+    if response.status != http.client.OK or not isinstance(content, dict):
+        raise CommandError(f"the daemon at {parts.netloc} answered {response.status}")
+    return content
+
+
+def _refuse_open_server(settings: Settings) -> None:
+    """Refuse what would let strangers store and list, unless that is wanted.
+
+    Raises:
+        BadSetting: No master API key is set, and the address or the CORS policy is open to others.
+    """
+    if settings.master_api_key is not None or settings.allow_open:
+        return
+    hint = "set SIRR_MASTER_API_KEY, or SIRR_ALLOW_OPEN=true if everyone may store, list and delete"
+    if not is_loopback(settings.host):
+        raise BadSetting("without a master API key sirrd listens on loopback addresses only", hint=hint)
+    if settings.cors_origins == ("*",):
+        raise BadSetting("without a master API key sirrd does not serve every origin", hint=hint)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a listening address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def banner(settings: Settings, address: str) -> str:
+    """Return what the operator reads when the daemon has started."""
+    key_set = settings.master_api_key is not None
+    protection = (
+        "store, list, amend, delete and prune need the master API key"
+        if key_set
+        else "OPEN: no SIRR_MASTER_API_KEY is set, so anyone who reaches this address can store, list and delete"
+    )
+    bare = (
+        "PUBLIC: anyone who guesses the key of an org secret can read it (SIRR_ORG_READS=public)"
+        if settings.org_reads == "public"
+        else "need the master API key, by bare key too (SIRR_ORG_READS=protected; the original serves them to anyone)"
+    )
+    keys = (
+        f"key file in {settings.data_dir}" if settings.master_encryption_key is None else "SIRR_MASTER_ENCRYPTION_KEY"
+    )
+    bearer = "-H 'Authorization: Bearer …' " if key_set else ""
+    example = """'{"value":"hello"}'"""
+    return "\n".join(
+        (
+            f"sirrd {__version__} listens on {address}",
+            f"  data        {settings.data_dir}",
+            f"  encrypted   with the {keys}; without it the data cannot be read",
+            f"  protected   {protection}",
+            f"  org secrets {bare}",
+            f"  try         curl {bearer}-H 'Content-Type: application/json' -d {example} {address}/secrets",
+        )
+    )
+
+
+def _complain(error: Exception) -> None:
+    _say(f"sirrd: {error}")
+    if (hint := getattr(error, "hint", None)) is not None:
+        _say(f"hint: {hint}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,159 @@
+"""The use cases: put, read, peek, amend, list, delete, prune.
+
+Every surface (JSON, page, org route, bare key) ends in the methods of `DeadDrop`, so that a rule that holds here holds
+everywhere. What a stranger can cause is counted here; what changes a secret is recorded by the store, in the same
+transaction as the change.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sirrd import policy
+from sirrd.clock import Clock
+from sirrd.entropy import Entropy
+from sirrd.errors import Gone, NoRoom, Sealed, SecretError, StorageError, Unreadable
+from sirrd.events import Action, Tally
+from sirrd.model import Amendment, Caller, Draft, Identity, Metadata, Opened, Target
+from sirrd.store import Page, Store
+
+ID_BYTES: Final = 32
+LIST_BATCH: Final = 100
+logger = logging.getLogger(__name__)
+
+
+class DeadDrop:
+    """What sirrd does, for whoever may ask: callers are authenticated before they come here."""
+
+    def __init__(self, store: Store, *, caps: policy.Caps, clock: Clock, entropy: Entropy) -> None:
+        self._store = store
+        self._caps = caps
+        self._clock = clock
+        self._entropy = entropy
+        self._tally = Tally()
+
+    async def drop(self, draft: Draft, *, by: Caller) -> Metadata:
+        """Store a dead drop under a new random id.
+
+        Raises:
+            BadField: A number is out of bounds.
+            ValueTooLarge: The value is too long.
+            StorageError: It was not stored.
+        """
+        return await self._put(Identity(self._entropy(ID_BYTES).hex()), draft, by=by)
+
+    async def put(self, identity: Identity, draft: Draft, *, by: Caller) -> Metadata:
+        """Store an org secret under its key; errors as in `drop`, and `KeyExists`."""
+        return await self._put(identity, draft, by=by)
+
+    async def _put(self, identity: Identity, draft: Draft, *, by: Caller) -> Metadata:
+        policy.drafted(draft, caps=self._caps, now=0)
+        self._check_room()
+        return await self._store.put(
+            identity, draft.plaintext, lambda now: policy.drafted(draft, caps=self._caps, now=now), by=by
+        )
+
+    async def read(self, target: Target, *, by: Caller) -> Opened:
+        """Reveal a secret, spending one read.
+
+        Raises:
+            SecretError: It cannot be read; nothing was spent.
+            StorageError: The read could not be made durable, so the value stays here.
+        """
+        with self._counting(by):
+            return await self._store.claim(target, by=by)
+
+    async def peek(self, target: Target, *, by: Caller) -> Metadata:
+        """Return what may be known without spending a read; of a sealed secret, too. Errors: `SecretError`."""
+        with self._counting(by):
+            return await self._store.peek(target)
+
+    async def amend(self, target: Target, amendment: Amendment, *, by: Caller) -> Metadata:
+        """Change value, reads or lifetime of a secret that seals, and set its count to 0.
+
+        Raises:
+            BadField: A number is out of bounds.
+            ValueTooLarge: The new value is too long.
+            SecretError: The secret does not allow it; nothing was changed.
+            StorageError: Nothing was changed.
+        """
+        policy.check_amendment(amendment, caps=self._caps)
+        self._check_room()
+        with self._counting(by):
+            return await self._store.amend(
+                target, amendment, lambda old, now: policy.amended(old, amendment, caps=self._caps, now=now), by=by
+            )
+
+    async def delete(self, target: Target, *, by: Caller) -> str:
+        """Delete a secret for good, sealed or not, and return its fingerprint. Errors: `SecretError`."""
+        with self._counting(by):
+            return await self._store.remove(target, by=by)
+
+    async def page(self, *, org: str | None = None, before: int | None = None, limit: int) -> Page:
+        """Return one page of a list, newest first."""
+        return await self._store.page(org=org, before=before, limit=limit)
+
+    async def everything(self, *, org: str | None = None, before: int | None = None) -> AsyncIterator[Page]:
+        """Yield all pages of a list; each is a read of its own, so no cursor is open between them."""
+        while True:
+            page = await self._store.page(org=org, before=before, limit=LIST_BATCH)
+            yield page
+            if page.before is None:
+                return
+            before = page.before
+
+    async def prune(self, *, org: str | None = None, by: Caller) -> int:
+        """Remove what has expired, in batches that let requests have their turn, and return how many there were."""
+        pruned = 0
+        while batch := await self._store.prune(org=org, by=by):
+            pruned += batch
+        return pruned
+
+    async def check(self) -> None:
+        """Raise `Unavailable` if the store cannot be read from, or was last seen failing to write."""
+        await self._store.check()
+
+    async def tidy(self) -> dict[str, Any]:
+        """Make what is gone leave the files; return what the log should keep of it."""
+        return await self._store.tidy()
+
+    def note(self, action: Action, *, by: Caller, identity: Identity | None = None) -> None:
+        """Count what a stranger did."""
+        fingerprint = None if identity is None else self._store.fingerprint(identity)
+        self._tally.add(action, at=self._clock.now(), caller=by, fingerprint=fingerprint)
+
+    def fingerprint(self, identity: Identity) -> str:
+        """Return what logs call a secret by."""
+        return self._store.fingerprint(identity)
+
+    async def flush(self, *, everything: bool = False) -> None:
+        """Write what was counted in past minutes (or everything, at the end) into the audit trail."""
+        counted = self._tally.drain(before=self._clock.now() + (60 if everything else 0))
+        try:
+            await self._store.record(counted)
+        except StorageError:
+            self._tally.restore(counted)
+            raise
+
+    def _check_room(self) -> None:
+        if not self._store.has_room():
+            raise NoRoom
+
+    @contextmanager
+    def _counting(self, by: Caller) -> Iterator[None]:
+        """Count a miss or a refusal that the store answered with."""
+        try:
+            yield
+        except SecretError as error:
+            if isinstance(error, Unreadable):
+                logger.error("UNREADABLE: the record of %s does not open; nothing was spent", error.fingerprint)
+            self._tally.add(
+                _MEANS.get(type(error), Action.REFUSED), at=self._clock.now(), caller=by, fingerprint=error.fingerprint
+            )
+            raise
+
+
+_MEANS: Final = {Gone: Action.MISSED, Sealed: Action.REFUSED, Unreadable: Action.UNREADABLE}

@@ -1,0 +1,1 @@
+"""The HTTP face of sirrd: the contract, and nothing else."""

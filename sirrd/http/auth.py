@@ -1,0 +1,48 @@
+"""Who may use the protected routes: whoever shows the master API key, or everyone where none is set."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sirrd.errors import Unauthorised
+from sirrd.http.context import Request
+from sirrd.http.peers import fields
+from sirrd.model import Caller
+
+_SCHEME = b"Bearer "
+Handler = Callable[[Request], Awaitable[Any]]
+
+
+def caller(request: Request) -> Caller:
+    """Return who asks. A missing, malformed or wrong bearer makes them anonymous; which it was is not told."""
+    trace = request.state["trace"]
+    expected = request.state["context"].bearer
+    if expected is None:
+        trace.caller = "open"
+        return Caller("open", trace.address)
+    shown = fields(request.scope, b"authorization")
+    if len(shown) == 1 and shown[0].startswith(_SCHEME) and _same(shown[0][len(_SCHEME) :], expected):
+        trace.caller = "bearer"
+        return Caller("bearer", trace.address)
+    trace.caller = "anonymous"
+    return Caller("anonymous", trace.address)
+
+
+def operator(request: Request) -> Caller:
+    """Return who asks, if they may use the protected routes.
+
+    Raises:
+        Unauthorised: They may not.
+    """
+    asking = caller(request)
+    if not asking.is_operator:
+        raise Unauthorised
+    return asking
+
+
+def _same(shown: bytes, expected: bytes) -> bool:
+    # Hashing first makes the lengths equal, so that not even the length of the key can be timed.
+    return hmac.compare_digest(hashlib.sha256(shown).digest(), hashlib.sha256(expected).digest())

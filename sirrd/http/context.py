@@ -1,0 +1,90 @@
+"""What a request can reach: the typed lifespan state, and what the log will say about it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict
+
+from starlette.requests import Request as StarletteRequest
+
+from sirrd.deaddrop import DeadDrop
+from sirrd.errors import StorageError
+from sirrd.http.peers import Peers
+
+READY_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Trace:
+    """What is known about a request while it is served.
+
+    Attributes:
+        request_id: As in the answer's `X-Request-Id`.
+        address: The client's address.
+        route: The template of the path.
+        caller: The caller's kind.
+        fingerprint: The secret's.
+    """
+
+    request_id: str
+    address: str
+    route: str = "-"
+    caller: str = "-"
+    fingerprint: str | None = None
+
+
+@dataclass
+class Readiness:
+    """Whether new work should be sent here; the answer of the store is kept for a second.
+
+    Attributes:
+        draining: Set when the process was told to stop.
+    """
+
+    draining: bool = False
+    _checked_at: float = field(default=0.0, repr=False)
+    _store_fails: bool = field(default=False, repr=False)
+
+    async def reason_against(self, drop: DeadDrop) -> Literal["draining", "storage"] | None:
+        """Return why no new work should come, or None."""
+        if self.draining:
+            return "draining"
+        if time.monotonic() - self._checked_at >= READY_SECONDS:
+            try:
+                await drop.check()
+                self._store_fails = False
+            except StorageError:
+                self._store_fails = True
+            self._checked_at = time.monotonic()
+        return "storage" if self._store_fails else None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the operator's settings mean to the HTTP layer.
+
+    Attributes:
+        bearer: The master API key, or None where the protected routes are open.
+        org_reads_public: Whether bare keys are read without the bearer.
+        body_limit: The longest body, in bytes.
+        peers: Resolves clients and origins.
+        readiness: Whether new work should come.
+    """
+
+    bearer: bytes | None = field(repr=False)
+    org_reads_public: bool
+    body_limit: int
+    peers: Peers
+    readiness: Readiness
+
+
+class State(TypedDict):
+    """The lifespan state; `trace` is put in per request."""
+
+    drop: DeadDrop
+    context: Context
+    trace: Trace
+
+
+Request = StarletteRequest[State]

@@ -1,0 +1,81 @@
+"""The outermost layer: headers on every answer, the request's line in the log, and the last net under a crash."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sirrd.clock import Clock
+from sirrd.entropy import Entropy
+from sirrd.http import problems
+from sirrd.http.context import Trace
+from sirrd.http.peers import Peers
+from sirrd.log import RequestLine, RequestLog
+
+logger = logging.getLogger(__name__)
+REQUEST_ID_BYTES: Final = 8
+HEADERS: Final = {
+    b"x-content-type-options": b"nosniff",
+    b"x-frame-options": b"DENY",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+}
+"""On every answer, unless the answer has a stricter or fitting one of its own."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+
+class Edge:
+    """Wraps the whole application."""
+
+    def __init__(self, app: ASGIApp, *, peers: Peers, log: RequestLog, clock: Clock, entropy: Entropy) -> None:
+        self._app = app
+        self._peers = peers
+        self._log = log
+        self._clock = clock
+        self._entropy = entropy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        trace = Trace(self._entropy(REQUEST_ID_BYTES).hex(), self._peers.address(scope))
+        scope["state"]["trace"] = trace
+        status = 0
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = HEADERS | dict(message["headers"])
+                headers[b"x-request-id"] = trace.request_id.encode()
+                message["headers"] = list(headers.items())
+            await send(message)
+
+        try:
+            await self._app(scope, receive, stamped)
+        except ClientDisconnect:
+            # Nobody is left to be answered.
+            pass
+        except Exception:
+            logger.exception("a request failed", extra={"fields": {"request_id": trace.request_id}})
+            if status:
+                # Part of an answer is out. Ending here, without its last chunk, breaks the connection.
+                return
+            await problems.crashed(as_page=problems.is_page(scope["path"]))(scope, receive, stamped)
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+            took = time.perf_counter() - began
+            self._log.add(
+                RequestLine(
+                    method, trace.route, status, took, trace.caller, trace.address, trace.request_id, trace.fingerprint
+                ),
+                at=self._clock.now(),
+            )

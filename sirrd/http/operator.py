@@ -1,0 +1,76 @@
+"""Lists, pruning, health: what operators and their machines ask."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sirrd import __version__
+from sirrd.http import auth, wire
+from sirrd.http.context import Request
+
+_OK: Final = wire.as_json(200, {"status": "ok"})
+_READY: Final = wire.as_json(200, {"status": "ready"})
+_VERSION: Final = wire.as_json(200, {"name": "sirrd", "version": __version__})
+_ROBOTS_TEXT: Final = b"User-agent: *\nDisallow: /\n"
+_ROBOTS: Final = wire.Answer(
+    200,
+    _ROBOTS_TEXT,
+    [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(_ROBOTS_TEXT))],
+)
+
+
+async def secrets(request: Request) -> wire.Answer | wire.Stream:
+    """List metadata, newest first, never a value."""
+    auth.operator(request)
+    query = wire.list_query(request)
+    return await _listed(request, query, org=query.org)
+
+
+async def secrets_of_org(request: Request) -> wire.Answer | wire.Stream:
+    """List the metadata of one org."""
+    auth.operator(request)
+    org = wire.org(request)
+    return await _listed(request, wire.list_query(request), org=org)
+
+
+async def _listed(request: Request, query: wire.ListQuery, *, org: str | None) -> wire.Answer | wire.Stream:
+    drop = request.state["drop"]
+    if query.limit is None:
+        return wire.everything(drop.everything(org=org, before=query.before))
+    return wire.page(await drop.page(org=org, before=query.before, limit=query.limit))
+
+
+async def prune(request: Request) -> wire.Answer:
+    """Remove what has expired."""
+    caller = auth.operator(request)
+    pruned = await request.state["drop"].prune(by=caller)
+    return wire.as_json(200, {"pruned": pruned})
+
+
+async def prune_org(request: Request) -> wire.Answer:
+    """Remove what has expired in one org."""
+    caller = auth.operator(request)
+    org = wire.org(request)
+    pruned = await request.state["drop"].prune(org=org, by=caller)
+    return wire.as_json(200, {"pruned": pruned})
+
+
+async def health(request: Request) -> wire.Answer:  # noqa: ARG001 - the process answers, whatever is asked
+    """Say that the process is alive; touches no storage."""
+    return _OK
+
+
+async def ready(request: Request) -> wire.Answer:
+    """Say whether new work should come here."""
+    reason = await request.state["context"].readiness.reason_against(request.state["drop"])
+    return _READY if reason is None else wire.as_json(503, {"status": "unavailable", "reason": reason})
+
+
+async def version(request: Request) -> wire.Answer:  # noqa: ARG001 - see health
+    """Name the release."""
+    return _VERSION
+
+
+async def robots(request: Request) -> wire.Answer:  # noqa: ARG001 - see health
+    """Ask robots to stay away."""
+    return _ROBOTS

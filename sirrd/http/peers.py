@@ -1,0 +1,97 @@
+"""Who is at the other end, and by what address it reached us; proxies count only where the operator trusts them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+from starlette.types import Scope
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_HOST: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
+
+
+def fields(scope: Scope, name: bytes) -> list[bytes]:
+    """Return every value of a header field, in order."""
+    return [value for found, value in scope["headers"] if found == name]
+
+
+def _parsed(text: str) -> Address | None:
+    """Parse an address as it stands in a header, with or without a port; an IPv4-mapped one becomes IPv4."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class Peers:
+    """Resolves clients and origins behind trusted proxies."""
+
+    def __init__(self, trusted: Iterable[str], public_url: str | None) -> None:
+        self._trusted = tuple(ipaddress.ip_network(network) for network in trusted)
+        self._public_url = public_url
+
+    def address(self, scope: Scope) -> str:
+        """Return the client's address: of the hops that proxies we trust report, the right-most one we do not."""
+        client = scope.get("client")
+        direct: str = client[0] if client else ""
+        if not self._trusts(direct):
+            return direct if ":" not in direct else str(_parsed(direct) or "")
+        latest = _parsed(direct)
+        for hop in reversed(_listed(scope, b"x-forwarded-for")):
+            address = _parsed(hop)
+            if address is None:
+                break
+            latest = address
+            if not any(address in network for network in self._trusted):
+                break
+        return str(latest)
+
+    def base_url(self, scope: Scope) -> str:
+        """Return the URL that the daemon is reached by, without a slash at the end."""
+        return self._public_url or self._requested(scope)
+
+    def origin(self, scope: Scope) -> str:
+        """Return the origin that the daemon's own pages have."""
+        scheme, _, rest = self.base_url(scope).partition("://")
+        return f"{scheme}://{rest.partition('/')[0]}".lower()
+
+    def _requested(self, scope: Scope) -> str:
+        scheme, hosts = scope.get("scheme", "http"), fields(scope, b"host")
+        client = scope.get("client")
+        if client and self._trusts(client[0]):
+            protocols = _listed(scope, b"x-forwarded-proto")
+            if protocols and protocols[-1].lower() in {"http", "https"}:
+                scheme = protocols[-1].lower()
+            forwarded = _listed(scope, b"x-forwarded-host")
+            if forwarded and _HOST.fullmatch(forwarded[-1]):
+                return f"{scheme}://{forwarded[-1]}"
+        host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
+        return f"{scheme}://{host if _HOST.fullmatch(host) else _own_address(scope)}"
+
+    def _trusts(self, text: str) -> bool:
+        if not self._trusted:
+            return False
+        address = _parsed(text)
+        return address is not None and any(address in network for network in self._trusted)
+
+
+def _listed(scope: Scope, name: bytes) -> list[str]:
+    """Return the members of a header field that is a list, however many times it was sent."""
+    joined = b",".join(fields(scope, name)).decode("latin-1")
+    return [member.strip() for member in joined.split(",") if member.strip()]
+
+
+def _own_address(scope: Scope) -> str:
+    """Return host and port of the socket, for a request whose `Host` is missing or malformed."""
+    server: Any = scope.get("server") or ("127.0.0.1", None)
+    host = f"[{server[0]}]" if ":" in server[0] else server[0]
+    return host if server[1] is None else f"{host}:{server[1]}"

@@ -1,0 +1,124 @@
+"""The one table from exceptions to answers. No answer repeats anything that was sent."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Final, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as StarletteRequest
+
+from sirrd import errors
+from sirrd.errors import SirrdError
+from sirrd.events import Action
+from sirrd.http import html
+from sirrd.http.context import Request
+from sirrd.http.wire import Answer, Header, as_json
+from sirrd.model import Caller
+
+RETRY_SECONDS: Final = b"1"
+
+
+class Problem(NamedTuple):
+    """How an exception is answered.
+
+    Attributes:
+        status: The HTTP status.
+        text: One sentence, unless the exception brings its own.
+    """
+
+    status: int
+    text: str
+
+
+TABLE: Final[dict[type[SirrdError], Problem]] = {
+    errors.NoRoute: Problem(404, "there is nothing at this address"),
+    errors.MethodNotAllowed: Problem(405, "this address does not take that method"),
+    errors.Unauthorised: Problem(401, "a valid bearer is required"),
+    errors.BadPath: Problem(400, "a segment of the path is malformed"),
+    errors.ForeignRequest: Problem(403, "a request from another site or a prefetch cannot read a secret"),
+    errors.UnsupportedMediaType: Problem(415, "the body must be application/json in UTF-8"),
+    errors.BodyTooLarge: Problem(413, "the body is too large"),
+    errors.BodyStalled: Problem(408, "the body made no progress in time"),
+    errors.BadBody: Problem(400, "the body is malformed"),
+    errors.BadField: Problem(400, "a field is malformed"),
+    errors.ValueTooLarge: Problem(413, "the value is too large"),
+    errors.Gone: Problem(404, "there is no such secret, or not any more"),
+    errors.Sealed: Problem(410, "the secret is sealed: all its reads are used up"),
+    errors.KeyExists: Problem(409, "a secret with this key exists in this org"),
+    errors.AmbiguousKey: Problem(409, "several orgs hold this key: use /orgs/{org}/secrets/{key}"),
+    errors.NotAmendable: Problem(409, "a secret that burns on its last read cannot be changed"),
+    errors.Unreadable: Problem(500, "the stored record cannot be opened; the read was not spent"),
+    errors.Busy: Problem(503, "too much is waiting; try again"),
+    errors.Unavailable: Problem(503, "the storage is not available; try again"),
+    errors.NoRoom: Problem(507, "there is not enough free disk space to store anything"),
+}
+CRASHED: Final = Problem(500, "something went wrong on the server")
+CRASHED_CODE: Final = "internal"
+
+_COUNTED: Final[dict[type[SirrdError], Action]] = {
+    errors.Unauthorised: Action.DENIED,
+    errors.ForeignRequest: Action.REFUSED,
+}
+
+
+async def on_error(request: StarletteRequest, error: Exception) -> Answer:
+    """Answer an exception of ours, and count what a stranger tried."""
+    ours: Request = request  # type: ignore[assignment]  # Starlette's handlers are typed without the lifespan state
+    if not isinstance(error, SirrdError) or type(error) not in TABLE:
+        raise error
+    trace = ours.state["trace"]
+    if (action := _COUNTED.get(type(error))) is not None:
+        ours.state["drop"].note(action, by=Caller("anonymous", trace.address))
+    if isinstance(error, errors.SecretError):
+        trace.fingerprint = error.fingerprint
+    return answer(error, as_page=is_page(request.scope["path"]))
+
+
+async def on_http_error(request: StarletteRequest, error: Exception) -> Answer:
+    """Answer what Starlette itself refuses: a path that no route has."""
+    if isinstance(error, HTTPException) and error.status_code == TABLE[errors.NoRoute].status:
+        return answer(errors.NoRoute(), as_page=is_page(request.scope["path"]))
+    raise error
+
+
+def is_page(path: str) -> bool:
+    """Tell whether a person, rather than a program, waits for the answer."""
+    return path.startswith("/s/")
+
+
+def answer(error: SirrdError, *, as_page: bool) -> Answer:
+    """Turn an exception of the table into an answer."""
+    problem = TABLE[type(error)]
+    field = error.field if isinstance(error, errors.BadField) else None
+    return _present(problem.status, str(error) or problem.text, error.code, field, _headers(error), as_page=as_page)
+
+
+def crashed(*, as_page: bool) -> Answer:
+    """Answer what nobody expected."""
+    return _present(CRASHED.status, CRASHED.text, CRASHED_CODE, None, [], as_page=as_page)
+
+
+def _headers(error: SirrdError) -> list[Header]:
+    if isinstance(error, errors.MethodNotAllowed):
+        return [(b"allow", error.allowed.encode())]
+    if isinstance(error, errors.Unauthorised):
+        return [(b"www-authenticate", b"Bearer")]
+    if isinstance(error, errors.Busy | errors.Unavailable):
+        return [(b"retry-after", RETRY_SECONDS)]
+    if isinstance(error, errors.BodyStalled):
+        return [(b"connection", b"close")]
+    return []
+
+
+def _present(status: int, text: str, code: str, field: str | None, headers: list[Header], *, as_page: bool) -> Answer:
+    if as_page:
+        return html.page(status, _TITLES.get(status, "This did not work"), f"<p>{escape(_sentence(text))}</p>", headers)
+    return as_json(status, {"error": text, "code": code} | ({} if field is None else {"field": field}), headers)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+_TITLES: Final = {404: "This secret is gone", 410: "This secret is sealed", 400: "This link is not complete"}

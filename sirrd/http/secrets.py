@@ -1,0 +1,78 @@
+"""One secret, and the making of one: dead drops by id, org secrets by org and key or by their bare key.
+
+Every handler makes four moves: parse, identify, call, present.
+"""
+
+from __future__ import annotations
+
+from sirrd.http import auth, guards, wire
+from sirrd.http.context import Request
+from sirrd.model import BareKey, Caller, Identity, Target, looks_like_id
+
+
+async def create(request: Request) -> wire.Answer:
+    """Store a dead drop."""
+    caller = auth.operator(request)
+    draft = await wire.draft(request)
+    stored = await request.state["drop"].drop(draft, by=caller)
+    url = f"{request.state['context'].peers.base_url(request.scope)}/s/{stored.name}"
+    return wire.as_json(201, {"id": stored.name, "url": url}, fingerprint=stored.fingerprint)
+
+
+async def create_in_org(request: Request) -> wire.Answer:
+    """Store an org secret."""
+    caller = auth.operator(request)
+    org = wire.org(request)
+    key, draft = await wire.org_draft(request)
+    stored = await request.state["drop"].put(Identity.in_org(org, key), draft, by=caller)
+    return wire.as_json(201, {"key": stored.name}, fingerprint=stored.fingerprint)
+
+
+async def read(request: Request) -> wire.Answer:
+    """Reveal a secret, spending one read."""
+    caller, target = _reader(request), _target(request)
+    guards.check_read(request, target)
+    opened = await request.state["drop"].read(target, by=caller)
+    name = "key" if "org" in request.path_params else "id"
+    return wire.as_json(200, {name: opened.name, "value": opened.plaintext.text()}, fingerprint=opened.fingerprint)
+
+
+async def peek(request: Request) -> wire.Answer:
+    """Describe a secret in headers, spending nothing."""
+    caller, target = _reader(request), _target(request)
+    metadata = await request.state["drop"].peek(target, by=caller)
+    return wire.headed(metadata, with_fingerprint=caller.is_operator)
+
+
+async def amend(request: Request) -> wire.Answer:
+    """Change a secret that seals, and revive it."""
+    caller, target = auth.operator(request), _target(request)
+    amendment = await wire.amendment(request)
+    metadata = await request.state["drop"].amend(target, amendment, by=caller)
+    return wire.as_json(200, wire.described(metadata), fingerprint=metadata.fingerprint)
+
+
+async def remove(request: Request) -> wire.Answer:
+    """Delete a secret for good."""
+    caller, target = auth.operator(request), _target(request)
+    fingerprint = await request.state["drop"].delete(target, by=caller)
+    return wire.as_json(200, {"deleted": True}, fingerprint=fingerprint)
+
+
+def _reader(request: Request) -> Caller:
+    """Return who asks for a secret.
+
+    An id is open to anyone who holds it. An org secret needs the bearer, unless the operator lets anyone read it by its
+    bare key.
+    """
+    named = request.path_params
+    is_open = "org" not in named and (looks_like_id(named["id"]) or request.state["context"].org_reads_public)
+    return auth.caller(request) if is_open else auth.operator(request)
+
+
+def _target(request: Request) -> Target:
+    """Return what the path names: an org secret, a dead drop, or a bare key."""
+    named = request.path_params
+    if "org" in named:
+        return Identity.in_org(named["org"], named["key"])
+    return Identity.drop(named["id"]) if looks_like_id(named["id"]) else BareKey.parse(named["id"])

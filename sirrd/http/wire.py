@@ -1,0 +1,385 @@
+"""From bytes to domain values and back: bodies, query parameters, answers. Strict on the way in."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from sirrd.errors import BadBody, BadField, BadPath, BodyStalled, BodyTooLarge, UnsupportedMediaType
+from sirrd.http.context import Request
+from sirrd.http.peers import fields
+from sirrd.model import MAX_READS, MAX_TTL_SECONDS, UNSET, Amendment, Draft, Metadata, Plaintext, is_key, is_org
+from sirrd.store import Page
+
+BODY_PROGRESS_SECONDS: Final = 30.0
+MAX_LIMIT: Final = 1000
+_JSON: Final = re.compile(rb'application/json[ \t]*(;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?;?', re.IGNORECASE)
+_CURSOR_VERSION: Final = 1
+_SEQUENCE_BYTES: Final = 8
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+Header = tuple[bytes, bytes]
+
+
+# Bodies.
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+Ttl = Annotated[StrictInt, Field(ge=1, le=MAX_TTL_SECONDS, description="Seconds to live.")]
+Reads = Annotated[StrictInt, Field(ge=1, le=MAX_READS, description="Reads allowed.")]
+
+
+class PutBody(_Body):
+    """A new dead drop."""
+
+    value: StrictStr = Field(min_length=1, description="The secret: 1 byte to SIRR_MAX_VALUE_BYTES of UTF-8.")
+    ttl_seconds: Ttl | None = Field(None, description="Seconds to live; null: as long as the operator allows.")
+    max_reads: Reads | None = Field(1, description="Reads allowed; null: unlimited.")
+    delete: StrictBool = Field(default=True, description="Whether the last read burns (true) or seals (false).")
+
+
+class OrgPutBody(PutBody):
+    """A new org secret."""
+
+    key: StrictStr = Field(
+        pattern=r"^[A-Za-z0-9_.\-]{1,256}$", description="Unique among the live secrets of its org; not 64 hex digits."
+    )
+
+
+class PatchBody(_Body):
+    """A change to a secret that seals; what is absent stays as it is."""
+
+    value: StrictStr = Field("", min_length=1, description="The new value.")
+    ttl_seconds: Ttl | None = Field(None, description="Seconds to live from now on; null: as long as allowed.")
+    max_reads: Reads | None = Field(None, description="Reads allowed from now on; null: unlimited.")
+
+
+BodyT = TypeVar("BodyT", bound=_Body)
+
+
+async def draft(request: Request) -> Draft:
+    """Parse the body of a new dead drop.
+
+    Raises:
+        RequestError: It is not declared as JSON, too large, stalled, or not what `PutBody` says.
+    """
+    return _draft(_validated(PutBody, await _json_object(request)))
+
+
+async def org_draft(request: Request) -> tuple[str, Draft]:
+    """Parse the body of a new org secret into its key and the rest; errors as in `draft`."""
+    body = _validated(OrgPutBody, await _json_object(request))
+    if not is_key(body.key):
+        raise BadField("key", "key must be 1 to 256 of A-Z a-z 0-9 _ . - but not . or .. or 64 hex digits")
+    return body.key, _draft(body)
+
+
+async def amendment(request: Request) -> Amendment:
+    """Parse the body of a change; errors as in `draft`."""
+    body = _validated(PatchBody, await _json_object(request))
+    given = body.model_fields_set
+    return Amendment(
+        Plaintext.of(body.value) if "value" in given else UNSET,
+        body.ttl_seconds if "ttl_seconds" in given else UNSET,
+        body.max_reads if "max_reads" in given else UNSET,
+    )
+
+
+def _draft(body: PutBody) -> Draft:
+    given = body.model_fields_set
+    return Draft(
+        Plaintext.of(body.value),
+        body.ttl_seconds if "ttl_seconds" in given else UNSET,
+        body.max_reads if "max_reads" in given else UNSET,
+        body.delete,
+    )
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    if _JSON.fullmatch(b",".join(fields(request.scope, b"content-type"))) is None:
+        raise UnsupportedMediaType
+    body = await read_body(request, limit=request.state["context"].body_limit)
+    try:
+        found = json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        # The original error holds the body, hence `from None`.
+        raise BadBody("the body is not strict UTF-8 JSON") from None
+    if not isinstance(found, dict):
+        raise BadBody("the body is not a JSON object")
+    return found
+
+
+async def read_body(request: Request, *, limit: int) -> bytes:
+    """Read a body.
+
+    Raises:
+        BodyTooLarge: It is over `limit` bytes, by its declared length or in fact.
+        BodyStalled: It made no progress for 30 s.
+        ClientDisconnect: The client left.
+    """
+    declared = fields(request.scope, b"content-length")
+    if declared and declared[0].isdigit() and int(declared[0][:20]) > limit:
+        raise BodyTooLarge
+    body = bytearray()
+    while True:
+        try:
+            async with asyncio.timeout(BODY_PROGRESS_SECONDS):
+                message = await request.receive()
+        except TimeoutError:
+            raise BodyStalled from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _no_constant(_: str) -> None:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _validated(model: type[BodyT], members: dict[str, Any]) -> BodyT:
+    try:
+        return model.model_validate(members)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        if first["type"] == "extra_forbidden":
+            raise BadField("", f"the body has an unknown member; known are {', '.join(model.model_fields)}") from None
+        name = str(first["loc"][0])
+        raise BadField(name, _RULES[name]) from None
+
+
+_RULES: Final = {
+    "value": "value must be a string of at least one byte",
+    "key": "key must be 1 to 256 of A-Z a-z 0-9 _ . - but not . or .. or 64 hex digits",
+    "ttl_seconds": f"ttl_seconds must be an integer from 1 to {MAX_TTL_SECONDS}, or null",
+    "max_reads": f"max_reads must be an integer from 1 to {MAX_READS}, or null",
+    "delete": "delete must be true or false",
+}
+
+
+# Paths and query parameters.
+
+
+def org(request: Request) -> str:
+    """Parse the org of a path.
+
+    Raises:
+        BadPath: It is outside its alphabet.
+    """
+    name: str = request.path_params["org"]
+    if not is_org(name):
+        raise BadPath
+    return name
+
+
+class ListQuery(NamedTuple):
+    """What part of a list is asked for.
+
+    Attributes:
+        limit: 1 to 1000, or None: all of it.
+        before: The sequence number that the cursor stands for.
+        org: The org, or None: all.
+    """
+
+    limit: int | None
+    before: int | None
+    org: str | None
+
+
+def list_query(request: Request) -> ListQuery:
+    """Parse the query of a list; unknown parameters are ignored.
+
+    Raises:
+        BadField: A known parameter is malformed or stands there twice.
+    """
+    query: dict[str, str] = {}
+    for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        if name in query and name in ("limit", "cursor", "org"):
+            raise BadField(name, f"{name} stands in the query more than once")
+        query[name] = value
+    limit, cursor, org = query.get("limit"), query.get("cursor"), query.get("org")
+    if limit is not None and not (re.fullmatch(r"[0-9]{1,4}", limit) and 1 <= int(limit) <= MAX_LIMIT):
+        raise BadField("limit", f"limit must be an integer from 1 to {MAX_LIMIT}")
+    if org is not None and not is_org(org):
+        raise BadField("org", "org must be 1 to 128 of A-Z a-z 0-9 _ . - but not . or ..")
+    return ListQuery(None if limit is None else int(limit), None if cursor is None else parse_cursor(cursor), org)
+
+
+def cursor(before: int) -> str:
+    """Return the opaque text that stands for a place in a list."""
+    packed = _CURSOR_VERSION.to_bytes(1) + before.to_bytes(_SEQUENCE_BYTES)
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+def parse_cursor(text: str) -> int:
+    """Return the place that a cursor stands for.
+
+    Raises:
+        BadField: It is not one of ours.
+    """
+    try:
+        packed = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error):
+        packed = b""
+    before = int.from_bytes(packed[1:])
+    if len(packed) != 1 + _SEQUENCE_BYTES or packed[0] != _CURSOR_VERSION or before >= 2**63:
+        raise BadField("cursor", "cursor must be a next_cursor of an earlier answer")
+    return before
+
+
+# Answers.
+
+
+class Answer:
+    """An answer whose body is known.
+
+    Attributes:
+        fingerprint: What the log calls the secret by that this is about.
+    """
+
+    __slots__ = ("body", "fingerprint", "headers", "status")
+
+    def __init__(
+        self, status: int, body: bytes, headers: Sequence[Header] = (), *, fingerprint: str | None = None
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = headers
+        self.fingerprint = fingerprint
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send it."""
+        if self.fingerprint is not None:
+            scope["state"]["trace"].fingerprint = self.fingerprint
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class Stream:
+    """An answer that is made while it is sent.
+
+    It ends early, without the final chunk, when making it fails: the connection breaks, and nobody takes what arrived
+    for the whole. When the client leaves, no more of it is made.
+    """
+
+    __slots__ = ("chunks", "headers", "status")
+
+    def __init__(self, status: int, chunks: AsyncIterator[bytes], headers: Sequence[Header]) -> None:
+        self.status = status
+        self.chunks = chunks
+        self.headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send it."""
+        left = asyncio.create_task(_disconnected(receive))
+        try:
+            # The first chunk is made before the status is sent, so that a store that fails is still a 503.
+            first = await anext(self.chunks)
+            await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            async for chunk in self.chunks:
+                if left.done():
+                    return
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            left.cancel()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+_JSON_TYPE: Final = (b"content-type", b"application/json")
+
+
+def as_json(
+    status: int, content: Mapping[str, Any], headers: Sequence[Header] = (), *, fingerprint: str | None = None
+) -> Answer:
+    """Answer with a JSON object."""
+    body = _encode(content).encode()
+    length = (b"content-length", b"%d" % len(body))
+    return Answer(status, body, [_JSON_TYPE, length, *headers], fingerprint=fingerprint)
+
+
+def described(metadata: Metadata) -> dict[str, Any]:
+    """Return metadata as the contract writes it in JSON."""
+    terms = metadata.terms
+    return {
+        "key": metadata.name,
+        "org": metadata.org,
+        "fingerprint": metadata.fingerprint,
+        "created_at": terms.created_at,
+        "expires_at": terms.expires_at,
+        "max_reads": terms.max_reads,
+        "read_count": metadata.read_count,
+        "delete": terms.delete,
+        "status": metadata.status,
+    }
+
+
+def headed(metadata: Metadata, *, with_fingerprint: bool) -> Answer:
+    """Answer a HEAD: 200, or 410 if sealed, and what the contract writes in headers."""
+    terms, remaining = metadata.terms, metadata.reads_remaining
+    shown: dict[str, str | int] = {
+        "x-sirr-read-count": metadata.read_count,
+        "x-sirr-reads-remaining": "unlimited" if remaining is None else remaining,
+        "x-sirr-delete": "true" if terms.delete else "false",
+        "x-sirr-created-at": terms.created_at,
+        "x-sirr-status": metadata.status,
+    }
+    if terms.expires_at is not None:
+        shown["x-sirr-expires-at"] = terms.expires_at
+    if with_fingerprint:
+        shown["x-sirr-fingerprint"] = metadata.fingerprint
+    headers = [(name.encode(), str(value).encode()) for name, value in shown.items()]
+    status = 410 if metadata.status == "sealed" else 200
+    return Answer(status, b"", [_JSON_TYPE, *headers], fingerprint=metadata.fingerprint)
+
+
+def page(found: Page) -> Answer:
+    """Answer with one page of a list."""
+    next_cursor = None if found.before is None else cursor(found.before)
+    return as_json(200, {"secrets": [described(each) for each in found.metadata], "next_cursor": next_cursor})
+
+
+def everything(pages: AsyncIterator[Page]) -> Stream:
+    """Answer with a whole list, page by page."""
+    return Stream(200, _chunks(pages), [_JSON_TYPE])
+
+
+async def _chunks(pages: AsyncIterator[Page]) -> AsyncIterator[bytes]:
+    lead = '{"secrets":['
+    async for each in pages:
+        members = ",".join(_encode(described(metadata)) for metadata in each.metadata)
+        if members:
+            yield (lead + members).encode()
+            lead = ","
+        elif lead != ",":
+            yield lead.encode()
+            lead = ""
+    yield b"]}"

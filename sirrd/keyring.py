@@ -1,0 +1,406 @@
+"""The server's only cryptography: seal, open, blind index, fingerprint, audit chain.
+
+What is made here and what it looks like byte by byte stands in `docs/formats.md`, with vectors in `tests/vectors/`.
+AES-256-GCM and HKDF-SHA256 come from `cryptography`, HMAC-SHA256 from the standard library; no key serves two
+purposes. Nothing here may log, or put a key, a name or a value into an error or a repr (I6).
+
+Three kinds of keys:
+
+* *master keys* belong to the operator: the first seals, the others only open;
+* a *record's keys* are derived from a master key and a random salt that lives in a slot of its own. Once the salt is
+  overwritten, nobody can derive them again (I8);
+* *inner keys* are random, made once for a database, and kept in it sealed by a master key, so that indexes and
+  fingerprints outlive a change of the master key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import re
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from sirrd.entropy import Entropy
+from sirrd.errors import BadSetting, Unreadable, WrongKey
+from sirrd.events import Event
+from sirrd.model import BareKey, Identity, Plaintext, Terms
+
+KEY_BYTES: Final = 32
+SALT_BYTES: Final = 32
+KEY_ID_BYTES: Final = 8
+FINGERPRINT_BYTES: Final = 8
+ERASED_SALT: Final = bytes(SALT_BYTES)
+
+_VERSION: Final = b"\x01"
+_NONCE_BYTES: Final = 12
+_TAG_BYTES: Final = 16
+_HEAD_BYTES: Final = len(_VERSION) + KEY_ID_BYTES + _NONCE_BYTES
+_MASTER_KEY = re.compile(r"[0-9A-Fa-f]{64}")
+_SHA256 = SHA256()
+
+
+class MasterKey(NamedTuple):
+    """One of the operator's keys.
+
+    Attributes:
+        id: 8 bytes that name the key without telling anything about it.
+        secret: 32 bytes.
+    """
+
+    id: bytes
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return "<MasterKey>"
+
+    @classmethod
+    def of(cls, secret: bytes) -> MasterKey:
+        """Name a key of 32 bytes."""
+        return cls(derive(secret, salt=b"", purpose=b"master key id", size=KEY_ID_BYTES), secret)
+
+    @property
+    def hex(self) -> str:
+        """The key as it stands in a key file: 64 hex digits."""
+        return self.secret.hex()
+
+
+def parse_master_keys(text: str) -> tuple[MasterKey, ...]:
+    """Parse master keys of 64 hex digits each, one per line or comma; empty lines and `#` comments are skipped.
+
+    Raises:
+        BadSetting: There is none, one is malformed, or one stands there twice.
+    """
+    lines = [line.split("#", 1)[0] for line in text.splitlines()]
+    written = [part.strip() for line in lines for part in line.split(",") if part.strip()]
+    if not written:
+        raise BadSetting("the master encryption key is empty", hint="a key is 64 hex digits: openssl rand -hex 32")
+    if not all(_MASTER_KEY.fullmatch(key) for key in written):
+        raise BadSetting("a master encryption key is not 64 hex digits", hint="make one with: openssl rand -hex 32")
+    keys = tuple(MasterKey.of(bytes.fromhex(key)) for key in written)
+    if len({key.secret for key in keys}) < len(keys):
+        raise BadSetting("a master encryption key stands there twice")
+    return keys
+
+
+def derive(secret: bytes, *, salt: bytes, purpose: bytes, size: int = KEY_BYTES) -> bytes:
+    """Derive a key by HKDF-SHA256 (RFC 5869) for one purpose."""
+    return HKDF(_SHA256, size, salt, b"sirrd/1/" + purpose).derive(secret)
+
+
+def _keyed_hash(key: bytes, message: bytes) -> bytes:
+    # Below 2 kB `hmac.new` keeps the interpreter's lock, which `hmac.digest` drops: see docs/performance.md.
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+def pack(*parts: bytes) -> bytes:
+    """Join byte strings so that no two different lists of them give the same bytes: each after its length."""
+    return b"".join([len(part).to_bytes(4) + part for part in parts])
+
+
+def unpack(packed: bytes) -> list[bytes]:
+    """Take apart what `pack` joined.
+
+    Raises:
+        ValueError: It was not made by `pack`.
+    """
+    parts, at = [], 0
+    while at < len(packed):
+        start = at + 4
+        at = start + int.from_bytes(packed[at:start])
+        parts.append(packed[start:at])
+    if at != len(packed):
+        raise ValueError("truncated")
+    return parts
+
+
+class SealedRecord(NamedTuple):
+    """A secret as it is stored.
+
+    Attributes:
+        lookup: 32 bytes: its place in the blind index, by which it is found.
+        salt: 32 random bytes, stored apart, in a slot that is overwritten when the secret goes.
+        sealed: The sealed value.
+        label: The sealed name.
+        terms: Bound into both.
+    """
+
+    lookup: bytes
+    salt: bytes
+    sealed: bytes
+    label: bytes
+    terms: Terms
+
+    def __repr__(self) -> str:
+        return "<SealedRecord>"
+
+
+@dataclass(frozen=True, slots=True)
+class InnerKeys:
+    """Keys that are made once for a database; 32 bytes each.
+
+    Attributes:
+        index: For the blind indexes.
+        fingerprint: For fingerprints.
+        audit: For sealing and chaining audit rows.
+        signing: For what is signed to the outside.
+    """
+
+    index: bytes = field(repr=False)
+    fingerprint: bytes = field(repr=False)
+    audit: bytes = field(repr=False)
+    signing: bytes = field(repr=False)
+
+    @classmethod
+    def make(cls, entropy: Entropy) -> InnerKeys:
+        """Make the keys of a new database."""
+        return cls(*(entropy(KEY_BYTES) for _ in range(4)))
+
+
+class MasterKeys:
+    """The master keys, before a database was opened: seals and opens what the database keeps about its own keys."""
+
+    def __init__(self, masters: Sequence[MasterKey], entropy: Entropy) -> None:
+        self.first = masters[0]
+        self.by_id = {key.id: key for key in masters}
+        self.entropy = entropy
+
+    def seal_inner(self, keys: InnerKeys) -> bytes:
+        """Seal the inner keys under the first master key."""
+        return self._seal(b"inner keys", pack(keys.index, keys.fingerprint, keys.audit, keys.signing))
+
+    def open_inner(self, sealed: bytes) -> InnerKeys:
+        """Open what `seal_inner` made.
+
+        Raises:
+            WrongKey: No master key opens it.
+        """
+        return InnerKeys(*unpack(self._open(b"inner keys", sealed)))
+
+    def check_value(self) -> bytes:
+        """Make the value by which a later start knows the first master key again."""
+        return self._seal(b"check", b"")
+
+    def verify(self, check_value: bytes) -> None:
+        """Check that the key which made a check value is here.
+
+        Raises:
+            WrongKey: It is not.
+        """
+        self._open(b"check", check_value)
+
+    def _seal(self, purpose: bytes, plain: bytes) -> bytes:
+        nonce = self.entropy(_NONCE_BYTES)
+        head = _VERSION + self.first.id + nonce
+        return head + AESGCM(derive(self.first.secret, salt=b"", purpose=purpose)).encrypt(nonce, plain, head)
+
+    def _open(self, purpose: bytes, sealed: bytes) -> bytes:
+        head, body = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
+        master = self.by_id.get(head[1 : 1 + KEY_ID_BYTES])
+        if master is not None and head[:1] == _VERSION:
+            cipher = AESGCM(derive(master.secret, salt=b"", purpose=purpose))
+            with contextlib.suppress(InvalidTag):
+                return cipher.decrypt(head[-_NONCE_BYTES:], body, head)
+        raise WrongKey(
+            "the master encryption keys do not open this database",
+            hint="start with the key file or SIRR_MASTER_ENCRYPTION_KEY that this data folder was made with; "
+            "after a key change, keep the older keys behind the first one",
+        )
+
+
+class Keyring:
+    """Seals and opens records, and finds them without knowing their names."""
+
+    def __init__(self, masters: MasterKeys, inner: InnerKeys) -> None:
+        self._first = masters.first
+        self._inner = inner
+        self._entropy = masters.entropy
+        self._masters = {key.id: key.secret for key in masters.by_id.values()}
+        self._head = _VERSION + masters.first.id
+
+    def __repr__(self) -> str:
+        return "<Keyring>"
+
+    # Finding.
+
+    def lookup(self, identity: Identity) -> bytes:
+        """Return the place of a secret in the blind index: 32 bytes."""
+        kind, org = (b"drop", b"") if identity.org is None else (b"org secret", identity.org.encode())
+        return _keyed_hash(self._inner.index, pack(kind, org, identity.name.encode()))
+
+    def bare_lookup(self, key: BareKey) -> bytes:
+        """Return what all org secrets of that key are found by, over all orgs: 32 bytes."""
+        return _keyed_hash(self._inner.index, pack(b"bare key", key.name.encode()))
+
+    def org_lookup(self, org: str) -> bytes:
+        """Return what all secrets of an org are found by: 32 bytes."""
+        return _keyed_hash(self._inner.index, pack(b"org", org.encode()))
+
+    def fingerprint(self, lookup: bytes) -> str:
+        """Return what logs and audit call the secret by: 16 hex digits."""
+        return _keyed_hash(self._inner.fingerprint, lookup)[:FINGERPRINT_BYTES].hex()
+
+    # Records.
+
+    def seal(self, lookup: bytes, identity: Identity, plaintext: Plaintext, terms: Terms) -> SealedRecord:
+        """Seal a value and its name under a fresh salt."""
+        salt = self._entropy(SALT_BYTES)
+        bound = _bound(self._first.id, lookup, terms)
+        master = self._first.secret
+        label = pack(b"" if identity.org is None else identity.org.encode(), identity.name.encode())
+        return SealedRecord(
+            lookup,
+            salt,
+            self._seal(derive(master, salt=salt, purpose=b"record value"), plaintext.encoded, b"value" + bound),
+            self._seal(derive(master, salt=salt, purpose=b"record label"), label, b"label" + bound),
+            terms,
+        )
+
+    def open_value(self, record: SealedRecord) -> Plaintext:
+        """Open a value.
+
+        Raises:
+            Unreadable: The key is missing, or the row was damaged, moved or given other terms.
+        """
+        return Plaintext(self._open(record, record.sealed, b"value", b"record value"))
+
+    def open_label(self, record: SealedRecord) -> Identity:
+        """Open a name; errors as in `open_value`."""
+        org, name = unpack(self._open(record, record.label, b"label", b"record label"))
+        return Identity(name.decode(), org.decode() or None)
+
+    def _seal(self, key: bytes, plain: bytes, bound: bytes) -> bytes:
+        nonce = self._entropy(_NONCE_BYTES)
+        return self._head + nonce + AESGCM(key).encrypt(nonce, plain, bound)
+
+    def _open(self, record: SealedRecord, sealed: bytes, kind: bytes, purpose: bytes) -> bytes:
+        key_id = sealed[1 : 1 + KEY_ID_BYTES]
+        master = self._masters.get(key_id)
+        if sealed[:1] != _VERSION or master is None or len(sealed) < _HEAD_BYTES + _TAG_BYTES:
+            raise Unreadable(self.fingerprint(record.lookup))
+        cipher = AESGCM(derive(master, salt=record.salt, purpose=purpose))
+        nonce = sealed[1 + KEY_ID_BYTES : _HEAD_BYTES]
+        try:
+            return cipher.decrypt(nonce, sealed[_HEAD_BYTES:], kind + _bound(key_id, record.lookup, record.terms))
+        except InvalidTag:
+            raise Unreadable(self.fingerprint(record.lookup)) from None
+
+    # Audit.
+
+    def audit_chain(self) -> AuditChain:
+        """Begin a chain of audit rows."""
+        return AuditChain(self._inner.audit, self._entropy(SALT_BYTES))
+
+    def resume_audit_chain(self, salt: bytes) -> AuditChain:
+        """Return a chain that was begun earlier, for reading and verifying it."""
+        return AuditChain(self._inner.audit, salt)
+
+
+def _bound(key_id: bytes, lookup: bytes, terms: Terms) -> bytes:
+    """Return what a sealed value is bound to: format, master key, identity and terms."""
+    return (
+        _VERSION
+        + key_id
+        + lookup
+        + struct.pack(
+            ">qqq?",
+            terms.created_at,
+            -1 if terms.expires_at is None else terms.expires_at,
+            -1 if terms.max_reads is None else terms.max_reads,
+            terms.delete,
+        )
+    )
+
+
+class AuditRow(NamedTuple):
+    """An audit row as it is stored.
+
+    Attributes:
+        number: Its place in its chain, from 0.
+        at: Unix seconds.
+        action: What was done.
+        caller: The caller's kind.
+        fingerprint: 8 bytes, or None.
+        times: How often.
+        detail: Org, key and address, sealed.
+        mac: 32 bytes: the chain up to and with this row.
+    """
+
+    number: int
+    at: int
+    action: str
+    caller: str
+    fingerprint: bytes | None
+    times: int
+    detail: bytes
+    mac: bytes
+
+
+class AuditChain:
+    """Seals and chains the audit rows of one writer, from its start to its end.
+
+    Each chain has keys of its own, derived with a random salt, so a nonce needs to be unique within the chain only: it
+    is a counter in memory that also counts what was rolled back, and so never repeats.
+    """
+
+    def __init__(self, audit_key: bytes, salt: bytes) -> None:
+        self.salt = salt
+        self._mac_key = derive(audit_key, salt=salt, purpose=b"audit chain")
+        self._cipher = AESGCM(derive(audit_key, salt=salt, purpose=b"audit detail"))
+        self._sealed = 0
+        self.start = _keyed_hash(self._mac_key, b"start")
+
+    def extend(self, head: bytes, number: int, events: Iterable[Event]) -> list[AuditRow]:
+        """Make the rows for events that follow a chain whose last MAC is `head` and whose length is `number`."""
+        rows = []
+        for event in events:
+            row = self._row(head, number, event)
+            rows.append(row)
+            head, number = row.mac, number + 1
+        return rows
+
+    def verify(self, head: bytes, row: AuditRow) -> bool:
+        """Tell whether a row is what the chain, whose MAC before it is `head`, says it was."""
+        return hmac.compare_digest(self._mac(head, row), row.mac)
+
+    def open_detail(self, row: AuditRow) -> tuple[str, str, str]:
+        """Return org, key and address; an empty string where there was none.
+
+        Raises:
+            Unreadable: The row does not belong to this chain.
+        """
+        nonce, body = row.detail[:_NONCE_BYTES], row.detail[_NONCE_BYTES:]
+        try:
+            org, key, address = unpack(self._cipher.decrypt(nonce, body, self.salt))
+        except InvalidTag:
+            raise Unreadable(row.fingerprint.hex() if row.fingerprint else None) from None
+        return org.decode(), key.decode(), address.decode()
+
+    def _row(self, head: bytes, number: int, event: Event) -> AuditRow:
+        nonce = self._sealed.to_bytes(_NONCE_BYTES)
+        self._sealed += 1
+        detail = pack((event.org or "").encode(), (event.key or "").encode(), event.caller.address.encode())
+        unchained = AuditRow(
+            number,
+            event.at,
+            event.action.value,
+            event.caller.kind,
+            None if event.fingerprint is None else bytes.fromhex(event.fingerprint),
+            event.times,
+            nonce + self._cipher.encrypt(nonce, detail, self.salt),
+            b"",
+        )
+        return unchained._replace(mac=self._mac(head, unchained))
+
+    def _mac(self, head: bytes, row: AuditRow) -> bytes:
+        numbers = struct.pack(">qqq", row.number, row.at, row.times)
+        stored = pack(row.action.encode(), row.caller.encode(), row.fingerprint or b"", row.detail)
+        return _keyed_hash(self._mac_key, pack(self.salt, head, numbers, stored))

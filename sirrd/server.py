@@ -1,0 +1,143 @@
+"""The running process: socket, signals, draining, the end.
+
+uvicorn parses HTTP and drives the application. How the process starts and stops is decided here, because uvicorn turns
+an error at the start into a traceback, closes its listener before anyone could see a 503, and re-raises the signal
+that ended it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+
+from sirrd.config import Settings, local_url
+from sirrd.errors import PortTaken
+from sirrd.http.app import create_app
+from sirrd.http.context import Readiness
+
+BACKLOG: Final = 2048
+_KEEP_ALIVE_SECONDS: Final = 75
+
+
+def serve(settings: Settings, *, started: Callable[[str], None]) -> None:
+    """Run the daemon until a signal ends it.
+
+    Args:
+        settings: What the operator chose.
+        started: Called with the address once requests are answered.
+
+    Raises:
+        StartupError: It could not start; nothing was served.
+    """
+    os.umask(0o077)
+    with _listening(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, listener, started))
+
+
+async def _serve(settings: Settings, listener: socket.socket, started: Callable[[str], None]) -> None:
+    address = local_url(settings.host, listener.getsockname()[1])
+    readiness = Readiness()
+    app = create_app(settings, readiness=readiness, announced=address)
+    config = uvicorn.Config(
+        app,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+    )
+    async with app.router.lifespan_context(app) as state:
+        server = _Server(config, settings, readiness, state or {}, lambda: started(address))
+        await server.serve(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[socket.socket]:
+    """Bind before anything else is touched, so that a taken port leaves no trace."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError:
+        raise PortTaken("the listening address cannot be resolved", hint="see SIRR_HOST") from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            raise PortTaken(
+                f"port {settings.port} cannot be bound: {error.strerror}",
+                hint="is another sirrd running? see SIRR_HOST and SIRR_PORT",
+            ) from None
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server with an end of our own.
+
+    The first SIGTERM or SIGINT turns `/ready` to 503 and serves on for `drain_seconds`; then the listener closes and
+    requests in flight have `shutdown_seconds`; the rest is cut. A second signal ends
+    the draining, a third the waiting.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Settings,
+        readiness: Readiness,
+        state: Mapping[str, Any],
+        started: Callable[[], None],
+    ) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._readiness = readiness
+        self._state = state
+        self._announce_start = started
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let the event loop have the signals, and never raise them again: the process ends with 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept connections."""
+        self.lifespan.state.update(self._state)
+        await super().startup(sockets)
+        self._announce_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listener, give requests in flight their time, and cut what is left."""
+        self.config.timeout_graceful_shutdown = self._settings.shutdown_seconds  # type: ignore[assignment]
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            if (transport := getattr(connection, "transport", None)) is not None:
+                transport.abort()
+
+    def _told_to_stop(self) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        elif self._readiness.draining:
+            self.should_exit = True
+        else:
+            self._readiness.draining = True
+            asyncio.get_running_loop().call_later(self._settings.drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True

@@ -1,0 +1,103 @@
+"""Where sealed records live: one protocol, one implementation per engine.
+
+A store seals and opens records with the keyring it is given, so that opening is part of the claim (I4), and it writes
+the audit row of every transition in the same transaction (I3). Above it nobody knows which engine it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from sirrd.events import Event
+from sirrd.model import Amendment, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms
+
+
+class Page(NamedTuple):
+    """A page of a list.
+
+    Attributes:
+        metadata: Newest first.
+        before: Where the next page begins, or None at the end.
+    """
+
+    metadata: Sequence[Metadata]
+    before: int | None
+
+
+class Store(Protocol):
+    """What every engine does. Every method may raise `StorageError`; nothing is half done then."""
+
+    async def put(
+        self, identity: Identity, plaintext: Plaintext, terms: Callable[[int], Terms], *, by: Caller
+    ) -> Metadata:
+        """Store a secret durably; `terms` turns the store's time into its terms.
+
+        Raises:
+            KeyExists: A live secret has that identity.
+        """
+        ...
+
+    async def claim(self, target: Target, *, by: Caller) -> Opened:
+        """Spend one read, durably, and return the value.
+
+        Raises:
+            Gone: It is not there, or has expired.
+            Sealed: Its reads are used up.
+            AmbiguousKey: Several orgs hold the bare key.
+            Unreadable: It does not open; nothing was spent.
+        """
+        ...
+
+    async def peek(self, target: Target) -> Metadata:
+        """Return the metadata of a secret, spending nothing; sealed ones too. Errors: `Gone`, `AmbiguousKey`."""
+        ...
+
+    async def amend(
+        self, target: Target, amendment: Amendment, terms: Callable[[Terms, int], Terms], *, by: Caller
+    ) -> Metadata:
+        """Change a secret and set its count to 0; `terms` turns old terms and the store's time into new terms.
+
+        Raises:
+            Gone: It is not there, or has expired.
+            AmbiguousKey: Several orgs hold the bare key.
+            NotAmendable: It burns on its last read.
+            Unreadable: It does not open; nothing was changed.
+        """
+        ...
+
+    async def remove(self, target: Target, *, by: Caller) -> str:
+        """Delete a secret for good and return its fingerprint. Errors: `Gone`, `AmbiguousKey`."""
+        ...
+
+    async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
+        """Return at most `limit` live secrets that are older than the sequence number `before`."""
+        ...
+
+    async def prune(self, *, org: str | None, by: Caller) -> int:
+        """Remove one batch of expired secrets and return how many; 0 means that none is left."""
+        ...
+
+    async def record(self, events: Sequence[Event]) -> None:
+        """Write events that belong to no transition into the audit trail."""
+        ...
+
+    def fingerprint(self, identity: Identity) -> str:
+        """Return what logs call a secret by."""
+        ...
+
+    def has_room(self) -> bool:
+        """Tell whether there is more free space than the operator's limit."""
+        ...
+
+    async def check(self) -> None:
+        """Read from the store, and raise `Unavailable` if that, or the last write, failed."""
+        ...
+
+    async def tidy(self) -> dict[str, Any]:
+        """Make what is gone leave the files, return free space, and say what the operator's log should keep."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was accepted, tidy, and let go of everything."""
+        ...

@@ -1,0 +1,146 @@
+"""The data folder: who may see it, who holds it, and the key file in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import stat
+from pathlib import Path
+from typing import IO, Final
+
+from sirrd.entropy import Entropy
+from sirrd.errors import BadFolder, FolderInUse, WrongKey
+from sirrd.keyring import KEY_BYTES, MasterKey, parse_master_keys
+
+DATABASE: Final = "sirrd.db"
+KEY_FILE: Final = "master.key"
+LOCK: Final = "sirrd.lock"
+_FILES: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", KEY_FILE, f"{KEY_FILE}.new", LOCK)
+
+
+class DataFolder:
+    """A folder that one process at a time holds, by a lock that the kernel drops when the process dies.
+
+    Folder and files are made for their owner only, whatever the umask.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.path / DATABASE
+
+    def prepare(self) -> list[str]:
+        """Make the folder if needed, narrow its permissions, and return warnings for the operator.
+
+        Raises:
+            BadFolder: It cannot be made or used, or a file in it is a symbolic link.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            entries = {name: (self.path / name).lstat() for name in _FILES if os.path.lexists(self.path / name)}
+        except OSError as error:
+            raise BadFolder(f"the data folder cannot be used: {error.strerror}", hint="see SIRR_DATA_DIR") from None
+        if any(not stat.S_ISREG(entry.st_mode) for entry in entries.values()):
+            raise BadFolder("a file in the data folder is not a regular file", hint="sirrd follows no links there")
+        warnings = [_narrow(self.path, 0o700)]
+        warnings += [_narrow(self.path / name, 0o600) for name in entries]
+        return [warning for warning in warnings if warning]
+
+    def lock(self) -> None:
+        """Take the folder.
+
+        Raises:
+            FolderInUse: Another process holds it.
+            BadFolder: The lock file cannot be made.
+        """
+        try:
+            file = os.fdopen(os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
+        except OSError as error:
+            raise BadFolder(f"the data folder cannot be locked: {error.strerror}", hint="see SIRR_DATA_DIR") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise FolderInUse(
+                "another process holds the data folder", hint="stop it first, or choose another SIRR_DATA_DIR"
+            ) from None
+        self._lock = file
+        self.announce("")
+
+    def announce(self, address: str) -> None:
+        """Leave word in the lock file where the holder listens, for the commands that work beside it."""
+        if self._lock is not None:
+            self._lock.seek(0)
+            self._lock.truncate()
+            self._lock.write(json.dumps({"pid": os.getpid(), "address": address}))
+            self._lock.flush()
+
+    def holder(self) -> str:
+        """Return the address that the holder of the lock announced, or an empty string."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return str(json.loads((self.path / LOCK).read_text(encoding="utf-8"))["address"])
+        return ""
+
+    def unlock(self) -> None:
+        """Let go of the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def master_keys(self, entropy: Entropy) -> tuple[MasterKey, ...]:
+        """Read the key file, or make it with a new key where there is no database yet.
+
+        Raises:
+            WrongKey: There is a database, but no key file.
+            BadSetting: The key file holds no usable key.
+            BadFolder: It cannot be read or written.
+        """
+        path = self.path / KEY_FILE
+        try:
+            if path.exists():
+                return parse_master_keys(path.read_text(encoding="utf-8"))
+            if self.database.exists() and self.database.stat().st_size:
+                raise WrongKey(
+                    "the data folder holds a database but no key file",
+                    hint=f"put {KEY_FILE} back, or set SIRR_MASTER_ENCRYPTION_KEY",
+                )
+            key = MasterKey.of(entropy(KEY_BYTES))
+            self._write_durably(path, key.hex + "\n")
+        except (OSError, UnicodeDecodeError):
+            raise BadFolder("the key file cannot be read or written", hint="see SIRR_DATA_DIR") from None
+        return (key,)
+
+    def _write_durably(self, path: Path, text: str) -> None:
+        """Write a file so that after a crash it is there whole, or not at all."""
+        new = path.with_name(path.name + ".new")
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _narrow(path: Path, mode: int) -> str:
+    """Take away permissions beyond `mode`; return a warning where that cannot be done."""
+    found = stat.S_IMODE(path.stat().st_mode)
+    if found & ~mode == 0:
+        return ""
+    try:
+        path.chmod(found & mode)
+    except OSError:
+        return f"{path.name} is open to others (mode {found:04o}) and cannot be narrowed to {mode:04o}"
+    return ""

@@ -1,0 +1,271 @@
+"""The one writer: group commit over the only connection that writes and checkpoints.
+
+Callers submit a function `(transaction) -> result`. All that waits becomes one batch: `BEGIN IMMEDIATE`, each function
+in a savepoint of its own, the audit rows of the whole batch, one `COMMIT`. Only then does any caller hear of it.
+
+A batch has one owner at a time. The event loop runs the statements of a batch, which touch a few cached pages, and then
+hands the connection to the writer thread for the part that waits for the disk: the commit. While the thread has it,
+new work queues up and becomes the next batch. Long work (a prune, a large value) is run by the thread altogether.
+Why the statements are not run by the thread as well stands in docs/decisions/0002.
+
+What must never happen here: a caller hears of success before the commit, an error leaves half of a unit behind, or
+two threads use the connection at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from sirrd.clock import Clock
+from sirrd.errors import Busy, SirrdError, Unavailable
+from sirrd.events import Event
+
+Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 4096
+MAX_BATCH: Final = 128
+_PATIENCE_MS: Final = 5000
+
+
+class Transaction:
+    """What a unit of work is given.
+
+    Attributes:
+        execute: Runs a statement.
+        now: Unix seconds, taken when the batch began: after any earlier batch had been committed.
+        events: What the unit did, for the audit trail; kept only if the unit succeeds.
+    """
+
+    __slots__ = ("connection", "events", "execute", "now")
+
+    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.now = now
+        self.events: list[Event] = []
+
+
+class Trail(Protocol):
+    """Writes the events of a batch, as its last statements."""
+
+    def append(self, connection: sqlite3.Connection, events: list[Event]) -> Callable[[], None]:
+        """Write the rows; return what is to be called once they are committed."""
+        ...
+
+
+class _Unit(Generic[Result]):
+    """A function that waits to be run, and who waits for it."""
+
+    __slots__ = ("error", "future", "long", "result", "work")
+
+    def __init__(self, work: Callable[[Transaction], Result], future: asyncio.Future[Result], *, long: bool) -> None:
+        self.work = work
+        self.future = future
+        self.long = long
+        self.result: Result | None = None
+        self.error: Exception | None = None
+
+    def settle(self) -> None:
+        """Tell the caller, if it still listens."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)  # type: ignore[arg-type]  # a unit without error has its result
+        else:
+            self.future.set_exception(self.error)
+
+
+class Writer:
+    """Runs units of work in batches, each batch in one durable transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, *, trail: Trail, clock: Clock) -> None:
+        self._connection = connection
+        self._trail = trail
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Unit[Any]] = deque()
+        self._chores: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
+        self._busy = False
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="sirrd-writer", daemon=True)
+        self._thread.start()
+        self.failing = False
+
+    def submit(self, work: Callable[[Transaction], Result], *, long: bool = False) -> asyncio.Future[Result]:
+        """Run a function inside a durable transaction; the future settles after the commit.
+
+        A caller that is cancelled before its turn gets its way: the unit is not run. After that it does not undo
+        anything.
+
+        Args:
+            work: Called once, possibly on another thread, so it must not touch the event loop.
+            long: Whether it may take more than about a millisecond.
+
+        Raises:
+            Busy: Too much is waiting.
+            Unavailable: The writer is closing, or the transaction failed; nothing of the unit was kept.
+        """
+        if self._closing:
+            raise Unavailable
+        if len(self._waiting) >= MAX_WAITING:
+            raise Busy
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._waiting.append(_Unit(work, future, long=long))
+        self._wake()
+        return future
+
+    def between(self, chore: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
+        """Run a function on the writer thread between two batches, outside any transaction (a checkpoint, say)."""
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._chores.append((chore, future))
+        self._wake()
+        return future
+
+    async def close(self) -> None:
+        """Take no more work, finish what was accepted, and end the thread; the connection stays open."""
+        self._closing = True
+        await self._idle.wait()
+        self._jobs.put(None)
+        # The thread has nothing left to do but to read the line above.
+        await asyncio.to_thread(self._thread.join)
+
+    # The event loop's side.
+
+    def _wake(self) -> None:
+        """Begin a turn at the end of this turn of the event loop, unless one is under way."""
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        if self._chores:
+            chore, future = self._chores.popleft()
+            self._jobs.put(lambda: self._run_chore(chore, future))
+            return
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+        batch = [unit for unit in batch if not unit.future.done()]
+        if not batch:
+            self._rest()
+        elif any(unit.long for unit in batch) or not self._begin(patience=0):
+            self._jobs.put(lambda: self._run_long(batch))
+        else:
+            finish = self._run(batch)
+            self._jobs.put(lambda: self._commit(batch, finish))
+
+    def _rest(self) -> None:
+        """End a turn; begin the next one if there is work."""
+        if self._waiting or self._chores:
+            self._loop.call_soon(self._turn)
+        else:
+            self._busy = False
+            self._idle.set()
+
+    def _settle(self, batch: list[_Unit[Any]]) -> None:
+        for unit in batch:
+            unit.settle()
+        self._rest()
+
+    # The side that has the connection: the event loop until the batch is handed over, the thread after that.
+
+    def _begin(self, *, patience: int) -> bool:
+        """Begin the transaction of a batch; False if someone else keeps the database locked for `patience` ms."""
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout={patience}")
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            logger.warning("a transaction could not begin: %s", error.sqlite_errorname)
+            return False
+        return True
+
+    def _run(self, batch: list[_Unit[Any]]) -> Callable[[], None] | None:
+        """Run the units and write their audit rows; return what the trail wants called after the commit."""
+        transaction = Transaction(self._connection, self._clock.now())
+        events: list[Event] = []
+        try:
+            for unit in batch:
+                self._run_unit(unit, transaction)
+                events += transaction.events
+            return self._trail.append(self._connection, events)
+        except Exception as error:  # noqa: BLE001 - the batch's edge: whatever it is, nobody may hear of success
+            self._fail(batch, error)
+            return None
+
+    def _run_unit(self, unit: _Unit[Any], transaction: Transaction) -> None:
+        execute = self._connection.execute
+        transaction.events = []
+        execute("SAVEPOINT unit")
+        try:
+            unit.result = unit.work(transaction)
+        except Exception as error:
+            unit.error = error
+            transaction.events = []
+            if not self._connection.in_transaction:
+                # Some errors destroy the whole transaction (a full disk, say): nobody in the batch has anything.
+                raise
+            execute("ROLLBACK TO unit")
+            if isinstance(error, sqlite3.Error):
+                logger.error("a unit of work failed: %s", _name(error), exc_info=error)
+                unit.error = Unavailable()
+        execute("RELEASE unit")
+
+    def _commit(self, batch: list[_Unit[Any]], finish: Callable[[], None] | None) -> None:
+        if finish is not None:
+            try:
+                self._connection.execute("COMMIT")
+                finish()
+                self.failing = False
+            except sqlite3.Error as error:
+                self._fail(batch, error)
+        self._loop.call_soon_threadsafe(self._settle, batch)
+
+    def _run_long(self, batch: list[_Unit[Any]]) -> None:
+        if self._begin(patience=_PATIENCE_MS):
+            self._commit(batch, self._run(batch))
+        else:
+            self._fail(batch, sqlite3.OperationalError("locked"))
+            self._loop.call_soon_threadsafe(self._settle, batch)
+
+    def _fail(self, batch: list[_Unit[Any]], error: Exception) -> None:
+        """Undo a batch and tell everyone in it; a domain error stays what it was."""
+        self.failing = True
+        logger.error("a transaction failed: %s", _name(error), exc_info=error)
+        if self._connection.in_transaction:
+            try:
+                self._connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                logger.exception("a rollback failed")
+        for unit in batch:
+            unit.result = None
+            if not isinstance(unit.error, SirrdError):
+                unit.error = Unavailable()
+
+    def _run_chore(self, chore: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any]) -> None:
+        unit: _Unit[Any] = _Unit(lambda _: None, future, long=True)
+        try:
+            unit.result = chore(self._connection)
+        except Exception as error:
+            logger.error("a chore failed: %s", _name(error), exc_info=error)
+            unit.error = Unavailable()
+        self._loop.call_soon_threadsafe(self._settle, [unit])
+
+    def _work(self) -> None:
+        """Run what needs the disk, until told to end."""
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+def _name(error: Exception) -> str:
+    """Return what a log may say of an error: never its message."""
+    return getattr(error, "sqlite_errorname", type(error).__name__)
