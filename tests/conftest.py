@@ -1,0 +1,160 @@
+"""What the tests stand on: a clock to set, settings to vary, and the whole application with its lifespan running."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from sirrd.config import Settings
+from sirrd.deaddrop import DeadDrop
+from sirrd.entropy import SystemEntropy
+from sirrd.http.app import create_app
+from sirrd.http.context import Readiness
+from sirrd.keyring import MasterKey, MasterKeys
+from sirrd.store.sqlite import SqliteStore
+
+MASTER_KEY = "0f" * 32
+API_KEY = "correct-horse-battery-staple"
+NOW = 1_800_000_000
+
+
+class SetClock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, now: int = NOW) -> None:
+        self.at = now
+
+    def now(self) -> int:
+        """Return Unix seconds."""
+        return self.at
+
+
+@dataclass
+class Daemon:
+    """The application with its lifespan running, in process.
+
+    Attributes:
+        client: Speaks to it without a network; sends the API key if one is set.
+        stranger: The same without the API key.
+        drop: The use cases, for what has no route.
+        app: The application.
+        settings: What it runs with.
+        clock: Its clock.
+        readiness: Whether it drains.
+    """
+
+    client: httpx.AsyncClient
+    stranger: httpx.AsyncClient
+    drop: DeadDrop
+    app: Starlette
+    settings: Settings
+    clock: SetClock
+    readiness: Readiness
+
+    async def put(self, value: str = "s3cret", **terms: Any) -> str:
+        """Store a dead drop and return its id."""
+        answer = await self.client.post("/secrets", json={"value": value, **terms})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    async def put_in(self, org: str, key: str, value: str = "s3cret", **terms: Any) -> str:
+        """Store an org secret and return the path of its org route."""
+        answer = await self.client.post(f"/orgs/{org}/secrets", json={"key": key, "value": value, **terms})
+        assert answer.status_code == 201, answer.text
+        return f"/orgs/{org}/secrets/{key}"
+
+
+class _Served:
+    """Gives every request the lifespan state, as the server does."""
+
+    def __init__(self, app: Starlette, state: dict[str, Any]) -> None:
+        self._app = app
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = dict(self._state)
+        await self._app(scope, receive, send)
+
+
+def settings_for(data_dir: Path, **changes: Any) -> Settings:
+    """Return settings for a test: an API key is set, and nothing depends on the machine's free space."""
+    given: dict[str, Any] = {
+        "data_dir": data_dir,
+        "master_api_key": API_KEY,
+        "master_encryption_key": MASTER_KEY,
+        "min_free_bytes": 0,
+        "log_format": "json",
+        "prune_interval_seconds": 0,
+    }
+    return Settings(**(given | changes))
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, clock: SetClock | None = None) -> AsyncIterator[Daemon]:
+    """Run the application in process."""
+    clock = clock or SetClock()
+    readiness = Readiness()
+    app = create_app(settings, clock=clock, readiness=readiness)
+    key = settings.master_api_key
+    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+    async with app.router.lifespan_context(app) as state, contextlib.AsyncExitStack() as stack:
+        served: dict[str, Any] = dict(state or {})
+        transport = httpx.ASGITransport(_Served(app, served))
+        base = "http://sirrd.test"
+        client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=base, headers=headers))
+        stranger = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=base))
+        yield Daemon(client, stranger, served["drop"], app, settings, clock, readiness)
+
+
+Start = Callable[..., contextlib.AbstractAsyncContextManager[Daemon]]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run async tests on asyncio, which is what the daemon runs on."""
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """A clock to set."""
+    return SetClock()
+
+
+@pytest.fixture
+def start(tmp_path: Path, clock: SetClock) -> Start:
+    """Start the application on this test's data folder, with settings of the test's own."""
+
+    def begin(**changes: Any) -> contextlib.AbstractAsyncContextManager[Daemon]:
+        return running(settings_for(tmp_path / "data", **changes), clock)
+
+    return begin
+
+
+@pytest.fixture
+async def daemon(start: Start) -> AsyncIterator[Daemon]:
+    """The application with an API key set, and defaults otherwise."""
+    async with start() as found:
+        yield found
+
+
+def masters(*keys: str) -> MasterKeys:
+    """Return master keys of 64 hex digits each; without any, the tests' own."""
+    secrets = [bytes.fromhex(key) for key in keys or (MASTER_KEY,)]
+    return MasterKeys([MasterKey.of(secret) for secret in secrets], SystemEntropy())
+
+
+@pytest.fixture
+async def store(tmp_path: Path, clock: SetClock) -> AsyncIterator[SqliteStore]:
+    """A store on a file of its own."""
+    opened = await SqliteStore.open(tmp_path / "sirrd.db", masters=masters(), clock=clock)
+    yield opened
+    await opened.close()
