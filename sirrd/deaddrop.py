@@ -50,7 +50,7 @@ class DeadDrop:
         return await self._put(identity, draft, by=by)
 
     async def _put(self, identity: Identity, draft: Draft, *, by: Caller) -> Metadata:
-        policy.drafted(draft, caps=self._caps, now=0)
+        policy.check_draft(draft, caps=self._caps)
         self._check_room()
         return await self._store.put(
             identity, draft.plaintext, lambda now: policy.drafted(draft, caps=self._caps, now=now), by=by

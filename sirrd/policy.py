@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sirrd.errors import BadField, ValueTooLarge
-from sirrd.model import MAX_READS, MAX_TTL_SECONDS, UNSET, Amendment, Draft, Plaintext, Terms, Unset
+from sirrd.model import MAX_READS, MAX_TTL_SECONDS, Amendment, Draft, Plaintext, Terms, Unset
 
 
 class Caps(NamedTuple):
@@ -28,42 +28,44 @@ class Caps(NamedTuple):
     max_ttl_seconds: int | None = None
 
 
-def drafted(draft: Draft, *, caps: Caps, now: int) -> Terms:
-    """Return the terms that a new secret gets.
+def check_draft(draft: Draft, *, caps: Caps) -> None:
+    """Check what is asked for before anything is stored.
 
     Args:
         draft: What is asked for.
         caps: What the operator allows.
-        now: Unix seconds.
 
     Raises:
         BadField: A number is out of bounds.
         ValueTooLarge: The value is too long.
     """
     _check_size(draft.plaintext, caps)
-    ttl = caps.default_ttl_seconds if draft.ttl_seconds is UNSET else draft.ttl_seconds
-    max_reads = caps.default_max_reads if draft.max_reads is UNSET else draft.max_reads
-    return Terms(now, _expiry(ttl, caps=caps, now=now), _checked_reads(max_reads), draft.delete)
-
-
-def amended(terms: Terms, amendment: Amendment, *, caps: Caps, now: int) -> Terms:
-    """Return the terms that a sealed or active secret gets by an amendment; arguments and errors as in `drafted`."""
-    check_amendment(amendment, caps=caps)
-    ttl, max_reads = amendment.ttl_seconds, amendment.max_reads
-    return terms._replace(
-        expires_at=terms.expires_at if isinstance(ttl, Unset) else _expiry(ttl, caps=caps, now=now),
-        max_reads=terms.max_reads if isinstance(max_reads, Unset) else max_reads,
-    )
+    _check_ttl(draft.ttl_seconds, caps)
+    _check_reads(draft.max_reads)
 
 
 def check_amendment(amendment: Amendment, *, caps: Caps) -> None:
-    """Check an amendment before any record is looked up; errors as in `drafted`."""
+    """Check an amendment before any record is looked up; errors as in `check_draft`."""
     if not isinstance(amendment.plaintext, Unset):
         _check_size(amendment.plaintext, caps)
-    if not isinstance(amendment.ttl_seconds, Unset):
-        _expiry(amendment.ttl_seconds, caps=caps, now=0)
-    if not isinstance(amendment.max_reads, Unset):
-        _checked_reads(amendment.max_reads)
+    _check_ttl(amendment.ttl_seconds, caps)
+    _check_reads(amendment.max_reads)
+
+
+def drafted(draft: Draft, *, caps: Caps, now: int) -> Terms:
+    """Return the terms that a new secret gets, at a time in Unix seconds; the draft was checked."""
+    ttl = caps.default_ttl_seconds if isinstance(draft.ttl_seconds, Unset) else draft.ttl_seconds
+    max_reads = caps.default_max_reads if isinstance(draft.max_reads, Unset) else draft.max_reads
+    return Terms(now, _expiry(ttl, caps, now), max_reads, draft.delete)
+
+
+def amended(terms: Terms, amendment: Amendment, *, caps: Caps, now: int) -> Terms:
+    """Return the terms that a secret gets by an amendment, at a time in Unix seconds; the amendment was checked."""
+    ttl, max_reads = amendment.ttl_seconds, amendment.max_reads
+    return terms._replace(
+        expires_at=terms.expires_at if isinstance(ttl, Unset) else _expiry(ttl, caps, now),
+        max_reads=terms.max_reads if isinstance(max_reads, Unset) else max_reads,
+    )
 
 
 def _check_size(plaintext: Plaintext, caps: Caps) -> None:
@@ -71,16 +73,18 @@ def _check_size(plaintext: Plaintext, caps: Caps) -> None:
         raise ValueTooLarge("value", f"value must not exceed {caps.max_value_bytes} bytes of UTF-8")
 
 
-def _expiry(ttl: int | None, *, caps: Caps, now: int) -> int | None:
+def _check_ttl(ttl: int | Unset | None, caps: Caps) -> None:
     longest = MAX_TTL_SECONDS if caps.max_ttl_seconds is None else caps.max_ttl_seconds
-    if ttl is None:
-        return None if caps.max_ttl_seconds is None else now + caps.max_ttl_seconds
-    if not 1 <= ttl <= longest:
+    if isinstance(ttl, int) and not 1 <= ttl <= longest:
         raise BadField("ttl_seconds", f"ttl_seconds must be an integer from 1 to {longest}, or null")
-    return now + ttl
 
 
-def _checked_reads(max_reads: int | None) -> int | None:
-    if max_reads is not None and not 1 <= max_reads <= MAX_READS:
+def _check_reads(max_reads: int | Unset | None) -> None:
+    if isinstance(max_reads, int) and not 1 <= max_reads <= MAX_READS:
         raise BadField("max_reads", f"max_reads must be an integer from 1 to {MAX_READS}, or null")
-    return max_reads
+
+
+def _expiry(ttl: int | None, caps: Caps, now: int) -> int | None:
+    """Return when a life ends; null means as long as the operator allows."""
+    longest = caps.max_ttl_seconds if ttl is None else ttl
+    return None if longest is None else now + longest
