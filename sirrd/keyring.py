@@ -254,13 +254,13 @@ class Keyring:
         """Seal a value and its name under a fresh salt."""
         salt = self._entropy(SALT_BYTES)
         bound = _bound(self._first.id, lookup, terms)
-        master = self._first.secret
+        keys = derive(self._first.secret, salt=salt, purpose=b"record", size=2 * KEY_BYTES)
         label = pack(b"" if identity.org is None else identity.org.encode(), identity.name.encode())
         return SealedRecord(
             lookup,
             salt,
-            self._seal(derive(master, salt=salt, purpose=b"record value"), plaintext.encoded, b"value" + bound),
-            self._seal(derive(master, salt=salt, purpose=b"record label"), label, b"label" + bound),
+            self._seal(keys[:KEY_BYTES], plaintext.encoded, b"value" + bound),
+            self._seal(keys[KEY_BYTES:], label, b"label" + bound),
             terms,
         )
 
@@ -270,23 +270,24 @@ class Keyring:
         Raises:
             Unreadable: The key is missing, or the row was damaged, moved or given other terms.
         """
-        return Plaintext(self._open(record, record.sealed, b"value", b"record value"))
+        return Plaintext(self._open(record, record.sealed, b"value"))
 
     def open_label(self, record: SealedRecord) -> Identity:
         """Open a name; errors as in `open_value`."""
-        org, name = unpack(self._open(record, record.label, b"label", b"record label"))
+        org, name = unpack(self._open(record, record.label, b"label"))
         return Identity(name.decode(), org.decode() or None)
 
     def _seal(self, key: bytes, plain: bytes, bound: bytes) -> bytes:
         nonce = self._entropy(_NONCE_BYTES)
         return self._head + nonce + AESGCM(key).encrypt(nonce, plain, bound)
 
-    def _open(self, record: SealedRecord, sealed: bytes, kind: bytes, purpose: bytes) -> bytes:
+    def _open(self, record: SealedRecord, sealed: bytes, kind: bytes) -> bytes:
         key_id = sealed[1 : 1 + KEY_ID_BYTES]
         master = self._masters.get(key_id)
         if sealed[:1] != _VERSION or master is None or len(sealed) < _HEAD_BYTES + _TAG_BYTES:
             raise Unreadable(self.fingerprint(record.lookup))
-        cipher = AESGCM(derive(master, salt=record.salt, purpose=purpose))
+        keys = derive(master, salt=record.salt, purpose=b"record", size=2 * KEY_BYTES)
+        cipher = AESGCM(keys[:KEY_BYTES] if kind == b"value" else keys[KEY_BYTES:])
         nonce = sealed[1 + KEY_ID_BYTES : _HEAD_BYTES]
         try:
             return cipher.decrypt(nonce, sealed[_HEAD_BYTES:], kind + _bound(key_id, record.lookup, record.terms))
@@ -403,4 +404,4 @@ class AuditChain:
     def _mac(self, head: bytes, row: AuditRow) -> bytes:
         numbers = struct.pack(">qqq", row.number, row.at, row.times)
         stored = pack(row.action.encode(), row.caller.encode(), row.fingerprint or b"", row.detail)
-        return _keyed_hash(self._mac_key, pack(self.salt, head, numbers, stored))
+        return _keyed_hash(self._mac_key, head + numbers + stored)
