@@ -572,4 +572,5 @@ def _checkpoint(connection: sqlite3.Connection) -> bool:
     """Truncate the WAL; tell whether that worked."""
     connection.execute(f"PRAGMA busy_timeout={_CHECKPOINT_PATIENCE_MS}")
     (blocked, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    connection.execute("PRAGMA busy_timeout=0")
     return not blocked

@@ -88,6 +88,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection, *, trail: Trail, clock: Clock) -> None:
         self._connection = connection
+        self._connection.execute("PRAGMA busy_timeout=0")
         self._trail = trail
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -158,7 +159,7 @@ class Writer:
         batch = [unit for unit in batch if not unit.future.done()]
         if not batch:
             self._rest()
-        elif any(unit.long for unit in batch) or not self._begin(patience=0):
+        elif any(unit.long for unit in batch) or not self._begin():
             self._jobs.put(lambda: self._run_long(batch))
         else:
             finish = self._run(batch)
@@ -179,13 +180,12 @@ class Writer:
 
     # The side that has the connection: the event loop until the batch is handed over, the thread after that.
 
-    def _begin(self, *, patience: int) -> bool:
-        """Begin the transaction of a batch; False if someone else keeps the database locked for `patience` ms."""
+    def _begin(self) -> bool:
+        """Begin the transaction of a batch; False if someone else has the database locked."""
         try:
-            self._connection.execute(f"PRAGMA busy_timeout={patience}")
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            logger.warning("a transaction could not begin: %s", error.sqlite_errorname)
+            logger.warning("a transaction could not begin: %s", _name(error))
             return False
         return True
 
@@ -231,7 +231,11 @@ class Writer:
         self._loop.call_soon_threadsafe(self._settle, batch)
 
     def _run_long(self, batch: list[_Unit[Any]]) -> None:
-        if self._begin(patience=_PATIENCE_MS):
+        """Run a batch on the thread, which can wait for a lock: the event loop never does."""
+        self._connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+        begun = self._begin()
+        self._connection.execute("PRAGMA busy_timeout=0")
+        if begun:
             self._commit(batch, self._run(batch))
         else:
             self._fail(batch, sqlite3.OperationalError("locked"))
