@@ -113,7 +113,7 @@ async def _json_object(request: Request) -> dict[str, Any]:
         raise UnsupportedMediaType
     body = await read_body(request, limit=request.state["context"].body_limit)
     try:
-        found = json.loads(body.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        found = _decode(body.decode())
     except (ValueError, RecursionError):
         # The original error holds the body, hence `from None`.
         raise BadBody("the body is not strict UTF-8 JSON") from None
@@ -158,6 +158,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_: str) -> None:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_constant).decode
 
 
 def _validated(model: type[BodyT], members: dict[str, Any]) -> BodyT:
