@@ -11,6 +11,7 @@ import asyncio
 import http.client
 import ipaddress
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,13 +22,14 @@ from urllib.parse import urlsplit
 from sirrd import __version__
 from sirrd.config import CONFIG_FILE, Settings, load, local_url
 from sirrd.errors import BadSetting, FolderInUse, SirrdError, StartupError
-from sirrd.log import default_format, set_up, stderr
+from sirrd.log import Format, default_format, set_up, stderr
 
 DONE: Final = 0
 FAILED: Final = 1
 CANNOT_START: Final = 3
 _HTTP_SECONDS: Final = 10
 _PRUNE_SECONDS: Final = 600
+logger = logging.getLogger(__name__)
 
 
 class CommandError(Exception):
@@ -49,9 +51,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
             folder=Path.cwd(),
             config=options.config,
         )
-        for warning in warnings:
-            _say(f"warning: {warning}")
         command: Callable[[Settings], None] = options.command
+        if command is _serve:
+            set_up(settings.log_level, _log_format(settings), stderr())
+        else:
+            set_up("warning", "text", stderr())
+        for warning in warnings:
+            logger.warning(warning)
         command(settings)
     except StartupError as error:
         _complain(error)
@@ -89,8 +95,7 @@ def _serve(settings: Settings) -> None:
     _refuse_open_server(settings)
     from sirrd.server import serve  # noqa: PLC0415 - see the module's docstring
 
-    set_up(settings.log_level, settings.log_format or default_format(stderr()), stderr())
-    serve(settings, started=lambda address: _say(banner(settings, address)))
+    serve(settings, started=lambda address: _announce(settings, address))
 
 
 def _prune(settings: Settings) -> None:
@@ -107,7 +112,6 @@ def _prune(settings: Settings) -> None:
             await tick(drop)
             return pruned
 
-    set_up("warning", "text", stderr())
     os.umask(0o077)
     try:
         pruned = asyncio.run(offline())
@@ -171,34 +175,47 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def banner(settings: Settings, address: str) -> str:
-    """Return what the operator reads when the daemon has started."""
-    key_set = settings.master_api_key is not None
-    protection = (
-        "store, list, amend, delete and prune need the master API key"
-        if key_set
-        else "OPEN: no SIRR_MASTER_API_KEY is set, so anyone who reaches this address can store, list and delete"
-    )
-    bare = (
-        "PUBLIC: anyone who guesses the key of an org secret can read it (SIRR_ORG_READS=public)"
+def _announce(settings: Settings, address: str) -> None:
+    """Tell the operator that the daemon has started: people by a banner, programs by lines of the log."""
+    if _log_format(settings) == "text":
+        _say(banner(settings, address))
+        return
+    started = {"version": __version__, "address": address, "data_dir": str(settings.data_dir)}
+    logger.info("started", extra={"fields": started | protections(settings)})
+    for found in protections(settings).values():
+        if found.startswith(_LOUD):
+            logger.warning(found)
+
+
+_LOUD: Final = ("OPEN", "PUBLIC")
+
+
+def protections(settings: Settings) -> dict[str, str]:
+    """Return what is protected, by what, and what is open."""
+    return {
+        "encrypted": "with the key file in the data folder; without that file the data cannot be read"
+        if settings.master_encryption_key is None
+        else "with SIRR_MASTER_ENCRYPTION_KEY; without that key the data cannot be read",
+        "protected": "OPEN: no SIRR_MASTER_API_KEY is set, so whoever reaches this address can store, list and delete"
+        if settings.master_api_key is None
+        else "store, list, amend, delete and prune need the master API key",
+        "org_secrets": "PUBLIC: whoever guesses the key of an org secret can read it (SIRR_ORG_READS=public)"
         if settings.org_reads == "public"
-        else "need the master API key, by bare key too (SIRR_ORG_READS=protected; the original serves them to anyone)"
-    )
-    keys = (
-        f"key file in {settings.data_dir}" if settings.master_encryption_key is None else "SIRR_MASTER_ENCRYPTION_KEY"
-    )
-    bearer = "-H 'Authorization: Bearer …' " if key_set else ""
-    example = """'{"value":"hello"}'"""
-    return "\n".join(
-        (
-            f"sirrd {__version__} listens on {address}",
-            f"  data        {settings.data_dir}",
-            f"  encrypted   with the {keys}; without it the data cannot be read",
-            f"  protected   {protection}",
-            f"  org secrets {bare}",
-            f"  try         curl {bearer}-H 'Content-Type: application/json' -d {example} {address}/secrets",
-        )
-    )
+        else "need the master API key, by bare key too (SIRR_ORG_READS=protected; the original serves them to anyone)",
+    }
+
+
+def banner(settings: Settings, address: str) -> str:
+    """Return what a person reads when the daemon has started."""
+    bearer = "" if settings.master_api_key is None else '-H "Authorization: Bearer $SIRR_MASTER_API_KEY" '
+    example = f"""curl {bearer}-H 'Content-Type: application/json' -d '{{"value":"hello"}}' {address}/secrets"""
+    lines = {"data": str(settings.data_dir), **protections(settings), "try": example}
+    told = (f"  {name.replace('_', ' '):<11} {text}" for name, text in lines.items())
+    return "\n".join((f"sirrd {__version__} listens on {address}", *told))
+
+
+def _log_format(settings: Settings) -> Format:
+    return settings.log_format or default_format(stderr())
 
 
 def _complain(error: Exception) -> None:

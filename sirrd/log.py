@@ -58,12 +58,12 @@ class _Formatter(logging.Formatter):
             fields["exception"] = record.exc_info[0].__name__
             fields["at"] = " < ".join(places(record.exc_info[1]))
         when, level = _stamp(record.created), record.levelname.lower()
+        # Some libraries end their messages with a line break, or put a whole report into one.
+        message = " ".join(record.getMessage().split("\n")).strip()
         if self._form == "json":
-            return json.dumps(
-                {"time": when, "level": level, "logger": record.name, "message": record.getMessage(), **fields}
-            )
+            return json.dumps({"time": when, "level": level, "logger": record.name, "message": message, **fields})
         extra = "".join(f" {name}={value}" for name, value in fields.items())
-        return f"{when} {level:<7} {record.getMessage()}{extra}"
+        return f"{when} {level:<7} {message}{extra}"
 
 
 def places(error: BaseException | None) -> list[str]:

@@ -73,7 +73,7 @@ def _paths() -> Json:
     one_secret = {
         "get": _operation("read", "Reveal a secret, spending one read.", 200, [400, 401, 403, 404, 409, 410, 500, 503]),
         "head": _operation(
-            "peek", "Describe a secret in headers, spending nothing.", 200, [400, 401, 404, 409, 410, 503]
+            "peek", "Describe a secret in headers, spending nothing.", 200, [400, 401, 404, 409, 410, 500, 503]
         ),
         "patch": _operation(
             "amend",
@@ -107,7 +107,7 @@ def _paths() -> Json:
             {
                 "get": _page("showPage", "A page that says how the secret can be revealed; spends nothing."),
                 "head": _page("headPage", "The headers of that page; spends nothing."),
-                "post": _page("revealPage", "Reveal the secret in a page, spending one read.", [403, 500]),
+                "post": _page("revealPage", "Reveal the secret in a page, spending one read.", [403]),
             },
         ),
         "/orgs/{org}/secrets": _on(
@@ -216,7 +216,7 @@ def _list_operation(name: str, summary: str, *, org: bool) -> Json:
 
 def _page(name: str, summary: str, more: list[int] | None = None) -> Json:
     content = {"text/html": {"schema": {"type": "string"}}}
-    statuses = {200: "The page.", **{status: _TEXTS[status] for status in [400, 404, 410, 503, *(more or [])]}}
+    statuses = {200: "The page.", **{status: _TEXTS[status] for status in [400, 404, 410, 500, 503, *(more or [])]}}
     responses = {str(status): {"description": text, "content": content} for status, text in sorted(statuses.items())}
     return {"operationId": name, "summary": summary, "security": _ANYONE, "responses": responses}
 

@@ -50,7 +50,13 @@ class Store(Protocol):
         ...
 
     async def peek(self, target: Target) -> Metadata:
-        """Return the metadata of a secret, spending nothing; sealed ones too. Errors: `Gone`, `AmbiguousKey`."""
+        """Return the metadata of a secret, spending nothing; sealed ones too.
+
+        Raises:
+            Gone: It is not there, or has expired.
+            AmbiguousKey: Several orgs hold the bare key.
+            Unreadable: Its label does not open, so nothing that stands in the row can be believed.
+        """
         ...
 
     async def amend(

@@ -77,9 +77,11 @@ _INSERT: Final = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
 _AMEND: Final = """
     UPDATE secret SET expires_at = ?, max_reads = ?, read_count = 0, label = ?, sealed = ? WHERE seq = ?"""
-_PAGE: Final = f"""
+_METADATA: Final = """
     SELECT secret.seq, lookup, slot.salt, created_at, expires_at, max_reads, "delete", read_count, label
-    FROM secret JOIN slot ON slot.id = secret.slot
+    FROM secret LEFT JOIN slot ON slot.id = secret.slot"""
+_PEEK: Final = f"{_METADATA} WHERE lookup = :lookup AND {_LIVE}"
+_PAGE: Final = f"""{_METADATA}
     WHERE secret.seq < :before AND {_LIVE} {{of_org}} ORDER BY secret.seq DESC LIMIT :limit"""
 _AUDIT: Final = """
     INSERT INTO audit (chain, number, at, action, caller, fingerprint, count, detail, mac)
@@ -356,17 +358,9 @@ class SqliteStore:
         else:
             rows = await self._fetch(_BARE, {"bare": self._keyring.bare_lookup(target), "now": now})
             lookup = _only(rows)
-        fingerprint = self._keyring.fingerprint(lookup)
-        for row in await self._fetch(
-            f'SELECT created_at, expires_at, max_reads, "delete", read_count FROM secret '
-            f"WHERE lookup = :lookup AND {_LIVE}",
-            {"lookup": lookup, "now": now},
-        ):
-            created_at, expires_at, max_reads, delete, read_count = row
-            org = target.org if isinstance(target, Identity) else None
-            terms = Terms(created_at, expires_at, max_reads, bool(delete))
-            return Metadata(target.name, org, fingerprint, terms, read_count)
-        raise Gone(fingerprint)
+        for row in await self._fetch(_PEEK, {"lookup": lookup, "now": now}):
+            return self._describe(row)
+        raise Gone(self._keyring.fingerprint(lookup))
 
     async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
         """See `Store.page`."""
@@ -380,20 +374,23 @@ class SqliteStore:
         rows = await self._fetch(_PAGE.format(of_org="" if org is None else "AND org = :org"), arguments)
         more = len(rows) > limit
         rows = rows[:limit]
-        metadata = [described for row in rows if (described := self._describe(row)) is not None]
+        metadata = [described for row in rows if (described := self._describe_if_readable(row)) is not None]
         return Page(metadata, rows[-1][0] if more else None)
 
-    def _describe(self, row: Sequence[Any]) -> Metadata | None:
+    def _describe_if_readable(self, row: Sequence[Any]) -> Metadata | None:
         """Return what a list says of a row; a row whose label does not open is left out, loudly."""
+        try:
+            return self._describe(row)
+        except Unreadable as error:
+            logger.error("UNREADABLE: the record of %s does not open and is left out of a list", error.fingerprint)
+            return None
+
+    def _describe(self, row: Sequence[Any]) -> Metadata:
+        """Return the metadata in a row of `_METADATA`; opening the label proves that the terms are those it had."""
         _, lookup, salt, created_at, expires_at, max_reads, delete, read_count, label = row
         terms = Terms(created_at, expires_at, max_reads, bool(delete))
-        fingerprint = self._keyring.fingerprint(lookup)
-        try:
-            identity = self._keyring.open_label(SealedRecord(lookup, salt, b"", label, terms))
-        except Unreadable:
-            logger.error("a record does not open and is left out of a list: %s", fingerprint)
-            return None
-        return Metadata(identity.name, identity.org, fingerprint, terms, read_count)
+        identity = self._keyring.open_label(SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms))
+        return Metadata(identity.name, identity.org, self._keyring.fingerprint(lookup), terms, read_count)
 
     async def _fetch(self, sql: str, arguments: dict[str, Any]) -> list[Any]:
         try:

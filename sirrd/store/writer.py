@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sirrd.clock import Clock
-from sirrd.errors import Busy, SirrdError, Unavailable
+from sirrd.errors import Busy, Unavailable
 from sirrd.events import Event
 
 Result = TypeVar("Result")
@@ -242,7 +242,10 @@ class Writer:
             self._loop.call_soon_threadsafe(self._settle, batch)
 
     def _fail(self, batch: list[_Unit[Any]], error: Exception) -> None:
-        """Undo a batch and tell everyone in it; a domain error stays what it was."""
+        """Undo a batch and tell everyone in it.
+
+        A refusal is undone, too: it may rest on what another unit of the batch did, and that did not happen.
+        """
         self.failing = True
         logger.error("a transaction failed: %s", _name(error), exc_info=error)
         if self._connection.in_transaction:
@@ -252,8 +255,7 @@ class Writer:
                 logger.exception("a rollback failed")
         for unit in batch:
             unit.result = None
-            if not isinstance(unit.error, SirrdError):
-                unit.error = Unavailable()
+            unit.error = Unavailable()
 
     def _run_chore(self, chore: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any]) -> None:
         unit: _Unit[Any] = _Unit(lambda _: None, future, long=True)
