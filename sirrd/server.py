@@ -13,19 +13,19 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sirrd.config import Settings, local_url
 from sirrd.errors import PortTaken
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
+from sirrd.protocol import IDLE_SECONDS, Protocol
 
 BACKLOG: Final = 2048
-_KEEP_ALIVE_SECONDS: Final = 75
+_SWEEP_TICKS: Final = 100  # uvicorn ticks ten times a second
 
 
 def serve(settings: Settings, *, started: Callable[[str], None]) -> None:
@@ -50,7 +50,7 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
     config = uvicorn.Config(
         app,
         loop="none",
-        http=_Protocol,
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -58,7 +58,7 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=IDLE_SECONDS,
     )
     async with app.router.lifespan_context(app) as state:
         server = _Server(config, settings, readiness, state or {}, lambda: started(address))
@@ -87,52 +87,11 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         yield listener
 
 
-class _JoinedWrites:
-    """A transport that sends what one turn of the event loop writes in one piece.
-
-    uvicorn writes the head of an answer and its body apart, and uvloop makes a system call of each; on a small answer
-    the second costs about as much as everything that sirrd does with it.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._pieces: list[bytes] = []
-        self._call_soon = asyncio.get_running_loop().call_soon
-
-    def write(self, data: bytes) -> None:
-        """Send at the end of this turn."""
-        if not self._pieces:
-            self._call_soon(self._send)
-        self._pieces.append(data)
-
-    def close(self) -> None:
-        """Close after what was written is sent."""
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        if self._pieces:
-            pieces, self._pieces = self._pieces, []
-            self._transport.write(b"".join(pieces))
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
-        return getattr(self._transport, name)
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol over joined writes."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin a connection."""
-        super().connection_made(cast("asyncio.Transport", _JoinedWrites(transport)))
-
-
 class _Server(uvicorn.Server):
     """uvicorn's server with an end of our own.
 
     The first SIGTERM or SIGINT turns `/ready` to 503 and serves on for `drain_seconds`; then the listener closes and
-    requests in flight have `shutdown_seconds`; the rest is cut. A second signal ends
-    the draining, a third the waiting.
+    requests in flight have `shutdown_seconds`; the rest is cut. A second signal ends the draining, a third the waiting.
     """
 
     def __init__(
@@ -162,6 +121,14 @@ class _Server(uvicorn.Server):
         self.lifespan.state.update(self._state)
         await super().startup(sockets)
         self._announce_start()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close idle connections from time to time."""
+        if counter % _SWEEP_TICKS == 0:
+            for connection in list(self.server_state.connections):
+                if isinstance(connection, Protocol):
+                    connection.close_if_idle()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listener, give requests in flight their time, and cut what is left."""
