@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,9 +152,27 @@ def masters(*keys: str) -> MasterKeys:
     return MasterKeys([MasterKey.of(secret) for secret in secrets], SystemEntropy())
 
 
+Opener = Callable[..., Awaitable[SqliteStore]]
+
+
 @pytest.fixture
-async def store(tmp_path: Path, clock: SetClock) -> AsyncIterator[SqliteStore]:
+async def opened(clock: SetClock) -> AsyncIterator[Opener]:
+    """Opens stores in folders, and closes at the end those that the test did not."""
+    stores: list[SqliteStore] = []
+
+    async def store_in(folder: Path, **changes: Any) -> SqliteStore:
+        given: dict[str, Any] = {"masters": masters(), "clock": clock}
+        store = await SqliteStore.open(folder / "sirrd.db", **(given | changes))
+        stores.append(store)
+        return store
+
+    yield store_in
+    for store in stores:
+        if not store._writer._closing:
+            await store.close()
+
+
+@pytest.fixture
+async def store(tmp_path: Path, opened: Opener) -> SqliteStore:
     """A store on a file of its own."""
-    opened = await SqliteStore.open(tmp_path / "sirrd.db", masters=masters(), clock=clock)
-    yield opened
-    await opened.close()
+    return await opened(tmp_path)

@@ -10,6 +10,7 @@ of a burning secret, then a delete that can only be that. No unit ever reads fir
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -154,17 +155,14 @@ class SqliteStore:
         """
         try:
             _check_keys(path, masters)
-            writing = _connect(path)
-            try:
-                inner = _settle_keys(writing, masters)
-                keyring = Keyring(masters, inner)
+            async with contextlib.AsyncExitStack() as unless_opened:
+                writing = _connect(path)
+                unless_opened.callback(writing.close)
+                keyring = Keyring(masters, _settle_keys(writing, masters))
+                reading = await _connect_reader(path)
+                unless_opened.push_async_callback(reading.close)
                 writer = Writer(writing, trail=_Trail(writing, keyring.audit_chain(), clock), clock=clock)
-            except BaseException:
-                writing.close()
-                raise
-            reading = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
-            await reading.execute_fetchall("PRAGMA query_only=ON")
-            await reading.execute_fetchall("PRAGMA temp_store=MEMORY")
+                unless_opened.pop_all()
         except sqlite3.Error as error:
             raise BadFolder(
                 f"the database cannot be opened: {error.sqlite_errorname}", hint="see the folder's permissions and disk"
@@ -490,6 +488,18 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+async def _connect_reader(path: Path) -> aiosqlite.Connection:
+    """Open the connection for queries. Its thread keeps the process alive, so it must end with it."""
+    reading = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        for pragma in ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY"):
+            await reading.execute_fetchall(pragma)
+    except BaseException:
+        await reading.close()
+        raise
+    return reading
 
 
 def _check_pragmas(connection: sqlite3.Connection) -> None:

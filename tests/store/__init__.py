@@ -1,0 +1,1 @@
+"""Tests of the stores: real files, no mocks."""
