@@ -1,0 +1,1 @@
+"""Golden vectors of every durable format, one case a file."""
