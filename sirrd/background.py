@@ -17,9 +17,14 @@ logger = logging.getLogger(__name__)
 
 async def tick(drop: DeadDrop, *, prune: bool = True) -> None:
     """Do once what is due from time to time: after it, what is gone is gone from the files, too (I8)."""
-    pruned = await drop.prune(by=Caller("daemon")) if prune else 0
-    await drop.flush()
-    kept = await drop.tidy()
+    pruned = 0
+    try:
+        if prune:
+            pruned = await drop.prune(by=Caller("daemon"))
+        await drop.flush()
+    finally:
+        # Whatever hinders the rest must not keep what has burned in the files.
+        kept = await drop.tidy()
     logger.info("tick", extra={"fields": {"pruned": pruned, **kept}})
 
 

@@ -268,7 +268,7 @@ def _translated(error: ValidationError) -> BadSetting:
     first = found[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     message = str(first["msg"]).removeprefix("Value error, ")
-    hint = f"set {PREFIX}{name.upper()}, or {name} in {CONFIG_FILE}" if first["loc"] else None
+    hint = f"{name} is explained in sirrd.toml.example" if first["loc"] else None
     return BadSetting(f"{name}: {message}", hint=hint)
 
 

@@ -58,6 +58,7 @@ class Event(NamedTuple):
 
 _MINUTE: Final = 60
 _MAX_ENTRIES: Final = 256
+_MAX_KEPT: Final = 16 * _MAX_ENTRIES
 
 
 class Tally:
@@ -88,8 +89,8 @@ class Tally:
         return [kind._replace(times=self._counts.pop(kind)) for kind in over]
 
     def restore(self, events: list[Event]) -> None:
-        """Put back what could not be stored."""
-        for event in events:
+        """Put back what could not be stored, within a bound: a store that fails for days must not fill memory."""
+        for event in events[: max(0, _MAX_KEPT - len(self._counts))]:
             kind = event._replace(times=1)
             self._counts[kind] = self._counts.get(kind, 0) + event.times
 

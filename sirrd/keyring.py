@@ -97,7 +97,7 @@ def derive(secret: bytes, *, salt: bytes, purpose: bytes, size: int = KEY_BYTES)
 
 
 def _keyed_hash(key: bytes, message: bytes) -> bytes:
-    # Below 2 kB `hmac.new` keeps the interpreter's lock, which `hmac.digest` drops: see docs/performance.md.
+    # Below 2 kB `hmac.new` keeps the interpreter's lock, which `hmac.digest` drops at every call.
     return hmac.new(key, message, hashlib.sha256).digest()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sirrd.config import Settings
 from sirrd.deaddrop import DeadDrop
@@ -46,6 +46,7 @@ class Daemon:
         stranger: The same without the API key.
         drop: The use cases, for what has no route.
         app: The application.
+        served: The application with its lifespan state, as ASGI.
         settings: What it runs with.
         clock: Its clock.
         readiness: Whether it drains.
@@ -55,6 +56,7 @@ class Daemon:
     stranger: httpx.AsyncClient
     drop: DeadDrop
     app: Starlette
+    served: ASGIApp
     settings: Settings
     clock: SetClock
     readiness: Readiness
@@ -106,12 +108,13 @@ async def running(settings: Settings, clock: SetClock | None = None) -> AsyncIte
     key = settings.master_api_key
     headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
     async with app.router.lifespan_context(app) as state, contextlib.AsyncExitStack() as stack:
-        served: dict[str, Any] = dict(state or {})
-        transport = httpx.ASGITransport(_Served(app, served))
+        drop: DeadDrop = (state or {})["drop"]
+        served = _Served(app, dict(state or {}))
+        transport = httpx.ASGITransport(served)
         base = "http://sirrd.test"
         client = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=base, headers=headers))
         stranger = await stack.enter_async_context(httpx.AsyncClient(transport=transport, base_url=base))
-        yield Daemon(client, stranger, served["drop"], app, settings, clock, readiness)
+        yield Daemon(client, stranger, drop, app, served, settings, clock, readiness)
 
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Daemon]]

@@ -168,7 +168,8 @@ def _validated(model: type[BodyT], members: dict[str, Any]) -> BodyT:
         return model.model_validate(members)
     except ValidationError as error:
         first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-        if first["type"] == "extra_forbidden":
+        # A member whose name UTF-8 cannot carry has no place that could be named; it is an unknown one all the same.
+        if first["type"] == "extra_forbidden" or not first["loc"]:
             raise BadField("", f"the body has an unknown member; known are {', '.join(model.model_fields)}") from None
         name = str(first["loc"][0])
         raise BadField(name, _RULES[name]) from None

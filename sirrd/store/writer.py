@@ -184,7 +184,7 @@ class Writer:
         """Begin the transaction of a batch; False if someone else has the database locked."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             logger.warning("a transaction could not begin: %s", _name(error))
             return False
         return True
@@ -226,7 +226,7 @@ class Writer:
                 self._connection.execute("COMMIT")
                 finish()
                 self.failing = False
-            except sqlite3.Error as error:
+            except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and nobody may wait for ever
                 self._fail(batch, error)
         self._loop.call_soon_threadsafe(self._settle, batch)
 

@@ -1,0 +1,374 @@
+"""The documents say what the code does: settings, routes, errors, commands, formats, and a walk-through that runs."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from sirrd import cli
+from sirrd.config import CLIENT_VARIABLES, PREFIX, SECRETS, Settings
+from sirrd.errors import BadField, BadSetting, ValueTooLarge
+from sirrd.http import problems
+from sirrd.http.routes import RESOURCES
+from sirrd.keyring import parse_master_keys
+from sirrd.store import sqlite
+from sirrd.store.migrate import migrations
+from tests.conftest import MASTER_KEY, Start
+from tests.parts import PATIENCE_SECONDS, ROOT, environment, require, started
+
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+EXAMPLE = ROOT / "sirrd.toml.example"
+README_PORT = 39_999
+USAGE = 2
+_WILDCARD = "…"
+_MARK = "=== end of a block ==="
+
+
+def page(name: str) -> str:
+    """Return the text of a page in `docs/`."""
+    return (DOCS / f"{name}.md").read_text()
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of every table row in a text, without code marks."""
+    lines = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def without_fences(text: str) -> str:
+    """Return a text without its code blocks."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+# Settings.
+
+
+def test_every_setting_is_explained_on_the_operations_page() -> None:
+    """Each setting, and the file form of each secret one, has a row in the table, with the default it really has."""
+    rows = {row[0]: row[1] for row in table_rows(page("operations")) if row[0].startswith(PREFIX)}
+    described = {name for names in rows for name in names.split(", ")}
+    variables = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert described == variables | {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, str | int | float):
+            shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default).lower()
+            assert rows[PREFIX + name.upper()].split(" ")[0] == shown, name
+
+
+def test_documents_name_no_setting_that_does_not_exist() -> None:
+    """A `SIRR_*` name anywhere in the documents is a setting, or a variable that the daemon knows."""
+    known = {PREFIX + name.upper() for name in (*Settings.model_fields, *(f"{name}_file" for name in SECRETS))}
+    known |= CLIENT_VARIABLES | {"SIRR_CONFIG"}
+    for path in (*PAGES, EXAMPLE):
+        assert set(re.findall(r"\bSIRR_[A-Z_]*[A-Z]\b", path.read_text())) <= known, path.name
+
+
+@pytest.fixture(scope="module")
+def example() -> dict[str, Any]:
+    """The example file with every setting uncommented."""
+    return tomllib.loads(re.sub(r"^#([a-z_]+ = )", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE))
+
+
+def test_the_example_has_every_setting_with_its_default(example: dict[str, Any]) -> None:
+    """Uncommented it is valid, names every setting and no other, and changes none that has a default."""
+    assert set(example) == {*Settings.model_fields, *(f"{name}_file" for name in SECRETS)}
+    assert tomllib.loads(EXAMPLE.read_text()) == {}
+    for name, field in Settings.model_fields.items():
+        if field.default is not None and field.default_factory is None:
+            shown = tuple(example[name]) if isinstance(example[name], list) else example[name]
+            assert shown == field.default, name
+    plain = {name: value for name, value in example.items() if name in Settings.model_fields and name not in SECRETS}
+    assert Settings(**plain).body_limit == Settings().body_limit
+
+
+def test_the_keys_of_the_example_cannot_be_used(example: dict[str, Any]) -> None:
+    """Nobody who uncomments a key and forgets to change it gets a daemon with a published key."""
+    with pytest.raises(ValueError, match="printable ASCII"):
+        Settings(master_api_key=example["master_api_key"])
+    with pytest.raises(BadSetting):
+        parse_master_keys(example["master_encryption_key"])
+
+
+def test_the_example_says_what_public_org_reads_mean() -> None:
+    """Whoever chooses sees that keys can be guessed and ids cannot, and that the default differs from the original."""
+    text = EXAMPLE.read_text()
+    assert "Key names can be guessed and ids cannot" in text
+    assert "one deliberate difference from the public API reference" in text
+
+
+# Behaviour.
+
+
+def test_every_route_is_described() -> None:
+    """The table of routes has each path with each of its methods, and no other."""
+    described = set()
+    for first, *_ in table_rows(page("behaviour")):
+        if found := re.fullmatch(r"([A-Z]+(?:, [A-Z]+)*) (/\S+)", first):
+            described |= {(method, found[2]) for method in found[1].split(", ")}
+    assert described == {(method, resource.path) for resource in RESOURCES for method in resource.handlers}
+
+
+def test_every_error_is_described() -> None:
+    """The table of errors has each code with its status, and its text where that does not vary."""
+    rows = {row[1]: (int(row[0]), row[2]) for row in table_rows(page("behaviour")) if re.fullmatch(r"\d{3}", row[0])}
+    expected = {error.code: problem for error, problem in problems.TABLE.items()}
+    expected[problems.CRASHED_CODE] = problems.CRASHED
+    assert {code: status for code, (status, _) in rows.items()} == {code: p.status for code, p in expected.items()}
+    varying = {"bad_body", BadField.code, ValueTooLarge.code}
+    assert [code for code, p in expected.items() if code not in varying and rows[code][1] != p.text] == []
+
+
+def test_every_command_flag_and_exit_code_is_described() -> None:
+    """The command line has no command, flag or exit code that the page does not name."""
+    text = page("behaviour")
+    parser = cli._parser()
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    rows = table_rows(text)
+    described = {row[0].removeprefix("sirrd ") for row in rows if row[0].startswith("sirrd ")}
+    assert described == {*commands.choices, "--version"}
+    flags = {flag for command in commands.choices.values() for flag in command._option_string_actions if flag != "-h"}
+    assert {flag for flag in flags if f"`{flag}`" not in text} == set()
+    codes = {row[0] for row in rows if re.fullmatch(r"\d", row[0])}
+    assert codes == {str(code) for code in (cli.DONE, cli.FAILED, USAGE, cli.CANNOT_START)}
+
+
+# Architecture.
+
+
+def test_the_rings_are_those_that_are_enforced() -> None:
+    """The picture of the layers is what import-linter checks, and every module has its line."""
+    text = page("architecture")
+    (picture,) = re.findall(r"^```\n(cli > .*?)```", text, flags=re.DOTALL | re.MULTILINE)
+    whole, _, http = picture.partition("http: ")
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert [" ".join(whole.split()).split(" > "), " ".join(http.split()).split(" > ")] == [
+        contract["layers"] for contract in contracts
+    ]
+    modules = {path.stem for path in (ROOT / "sirrd").rglob("*.py") if not path.stem.startswith("__")}
+    named = set(re.findall(r"`(\w+)`", text))
+    assert modules <= named
+
+
+def test_the_claim_on_the_page_is_the_claim_in_the_code() -> None:
+    """The statements that spend a read stand on the page as they are run."""
+    (shown,) = re.findall(r"```sql\n(.*?)```", page("architecture"), flags=re.DOTALL)
+    statements = [" ".join(part.split()) for part in re.sub(r"--.*", "", shown).split("RETURNING …;")]
+    run = [" ".join(sql.partition("RETURNING")[0].split()) for sql in (sqlite._COUNT, sqlite._BURN)]
+    assert statements[:2] == run
+
+
+def test_the_glossary_has_the_words_of_the_domain() -> None:
+    """Each word has one meaning, and the words that documents and code share are there."""
+    words = re.findall(r"^\| \*\*([a-z ]+)\*\* \|", page("architecture"), flags=re.MULTILINE)
+    assert len(words) == len(set(words))
+    assert {
+        "secret", "dead drop", "org secret", "value", "terms", "claim", "burn", "sealed", "amend", "peek", "prune",
+        "slot", "fingerprint", "bearer", "master key",
+    } <= set(words)  # fmt: skip
+
+
+# Formats.
+
+
+def test_the_tables_on_the_page_are_those_of_a_new_database() -> None:
+    """The page has every table with its columns in their order."""
+    connection = sqlite3.connect(":memory:")
+    for script in migrations():
+        connection.executescript(script)
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    found = {
+        table: [name for (name,) in connection.execute(f"SELECT name FROM pragma_table_info('{table}')")]
+        for table in tables
+    }
+    connection.close()
+    section = page("formats").partition("\n## Tables\n")[2].partition("\n## ")[0]
+    shown = {row[0]: re.sub(r" \(.*?\)", "", row[1]).split(", ") for row in table_rows(section)[1:]}
+    assert shown == found
+
+
+async def test_the_program_on_the_formats_page_opens_a_database(start: Start, tmp_path: Path) -> None:
+    """A program that knows only the page reads every value, name and fingerprint, and verifies every audit row."""
+    async with start() as daemon:
+        kept = await daemon.put("käpt", delete=False, ttl_seconds=60)
+        burned = await daemon.put("burned")
+        path = await daemon.put_in("acme", "DB_PASSWORD", "hunter2", max_reads=None)
+        for url in (path, f"/secrets/{burned}", f"/secrets/{burned}", f"/secrets/{kept}"):
+            await daemon.client.get(url)
+        await daemon.client.patch(f"/secrets/{kept}", json={"value": "new"})
+        listed = (await daemon.client.get("/secrets")).json()["secrets"]
+    (program,) = re.findall(r"^```python\n(.*?)^```", page("formats"), flags=re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(program, names)  # the page's own program, which is what this test is about
+    secrets, trail = names["read"](tmp_path / "data" / "sirrd.db", f"# the key\n{MASTER_KEY}\n")
+    prints = {each["key"]: each["fingerprint"] for each in listed}
+    assert secrets == [
+        ("", kept, "new", 0, prints[kept]),
+        ("acme", "DB_PASSWORD", "hunter2", 1, prints["DB_PASSWORD"]),
+    ]
+    assert [(action, org, key) for _, action, _, _, _, org, key, _ in trail] == [
+        ("created", "", ""),
+        ("created", "", ""),
+        ("created", "acme", "DB_PASSWORD"),
+        ("read", "acme", "DB_PASSWORD"),
+        ("burned", "", ""),
+        ("sealed", "", ""),
+        ("amended", "", ""),
+        ("missed", "", ""),
+    ]
+
+
+# All pages.
+
+
+def anchors(path: Path) -> set[str]:
+    """Return what a page's headings are linked by."""
+    headings = re.findall(r"^#+ (.+)$", without_fences(path.read_text()), flags=re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_resolves() -> None:
+    """Each relative link leads to a file that is there, and to a heading of it if it names one."""
+    for path in PAGES:
+        for link in re.findall(r"\]\(([^)\s]+)\)", without_fences(path.read_text())):
+            if re.match(r"https?:", link):
+                continue
+            name, _, anchor = link.partition("#")
+            target = (path.parent / name).resolve() if name else path
+            assert target.exists(), f"{path.name}: {link}"
+            assert not anchor or anchor in anchors(target), f"{path.name}: {link}"
+
+
+def test_every_named_test_exists() -> None:
+    """A test that a page names is there; of a name that ends in `_`, at least one test begins with it."""
+    sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
+    tests = {name for text in sources for name in re.findall(r"^(?:async )?def (test_\w+)", text, flags=re.MULTILINE)}
+    for path in PAGES:
+        for name in re.findall(r"`(test_\w+)`", path.read_text()):
+            found = any(test.startswith(name) for test in tests) if name.endswith("_") else name in tests
+            assert found, f"{path.name}: {name}"
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    """Decisions count from 0001, each with its number in the title, and with context, decision and consequences."""
+    paths = sorted((DOCS / "decisions").iterdir())
+    assert [path.name[:5] for path in paths] == [f"{number:04}-" for number in range(1, len(paths) + 1)]
+    for path in paths:
+        text = path.read_text()
+        assert text.startswith(f"# {path.name[:4]}: ")
+        assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == ["Context", "Decision", "Consequences"], path.name
+
+
+@pytest.mark.parametrize(
+    "forbidden", [r"/(work|home|root|tmp|farm)/", r"\b(TO[D]O|FIX[M]E|XX[X])\b", r"(?i)\bissue #?\d", r"/simple\b"]
+)
+def test_pages_hold_nothing_of_one_machine_and_nothing_unfinished(forbidden: str) -> None:
+    """No path of a machine, no unfinished word, no number of an issue, no address of a package index."""
+    found = [path.name for path in (*PAGES, EXAMPLE) if re.search(forbidden, path.read_text())]
+    assert found == []
+
+
+# The walk-through.
+
+
+class Step(NamedTuple):
+    """A block of commands of the walk-through.
+
+    Attributes:
+        commands: Lines of shell.
+        expected: What they print, with `…` for what differs; None where the page does not say.
+    """
+
+    commands: str
+    expected: str | None
+
+
+def walk_through() -> list[Step]:
+    """Return the blocks of README's walk-through, each with the block of text that follows it directly."""
+    section = (ROOT / "README.md").read_text().partition("\n## Walk-through\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"^```(sh|text)\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
+    followers = [*blocks[1:], ("", "")]
+    return [
+        Step(text, after if following == "text" else None)
+        for (kind, text), (following, after) in zip(blocks, followers, strict=True)
+        if kind == "sh"
+    ]
+
+
+def pattern_of(expected: str) -> re.Pattern[str]:
+    """Return what matches a text in which `…` stands for anything within a line."""
+    return re.compile("[^\n]*".join(re.escape(part) for part in expected.split(_WILDCARD)))
+
+
+def printed(text: str) -> str:
+    """Return output without what nobody sees: blanks at line ends, and empty lines around it."""
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the working folder, without what git does not keep."""
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "dist", "build", "sirrd.toml")
+    return Path(shutil.copytree(ROOT, tmp_path / "checkout", ignore=ignored))
+
+
+@pytest.fixture
+def walked_port(tmp_path: Path, checkout: Path) -> Iterator[int]:
+    """The daemon as the first block starts it, but from this environment and with data of its own; its port."""
+    (serve,) = (step.commands for step in walk_through() if "scripts/serve" in step.commands)
+    command = re.sub(r"^scripts/serve", f"exec {sys.executable} -m sirrd serve", serve, flags=re.MULTILINE)
+    port = README_PORT if is_free(README_PORT) else 0
+    changes = {"SIRR_PORT": str(port), "SIRR_DATA_DIR": str(tmp_path / "data"), "SIRR_MIN_FREE_BYTES": "0"}
+    env = environment(**changes, SIRR_LOG_FORMAT="text")
+    with started(["bash", "-euc", command], log=tmp_path / "log", cwd=checkout, env=env) as daemon:
+        yield int(daemon.address().rpartition(":")[2])
+        assert daemon.stop() == cli.DONE
+
+
+def test_the_walk_through_runs_as_it_stands(walked_port: int, tmp_path: Path, checkout: Path) -> None:
+    """Pasted block by block, the commands of README print what stands under them."""
+    require(shutil.which("curl"), "curl")
+    steps = [step for step in walk_through() if "scripts/serve" not in step.commands]
+    assert len([step for step in steps if step.expected is not None]) > 1
+    script = "".join(f"{step.commands}\nprintf '%s' '{_MARK}'\n" for step in steps)
+    (tmp_path / "walk").write_text(script.replace(str(README_PORT), str(walked_port)))
+    done = subprocess.run(
+        ["bash", "-eu", tmp_path / "walk"],
+        cwd=checkout,
+        env=environment(NO_PROXY="*", HOME=str(tmp_path)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    for step, found in zip(steps, done.stdout.split(_MARK), strict=False):
+        if step.expected is not None:
+            expected = printed(step.expected.replace(str(README_PORT), str(walked_port)))
+            assert pattern_of(expected).fullmatch(printed(found)), (
+                f"expected:\n{expected}\n\nprinted:\n{printed(found)}"
+            )
