@@ -27,16 +27,16 @@ async def deaddrop_of(
     Raises:
         StartupError: The folder is held, cannot be used, or the keys do not belong to it.
     """
+    given = settings.master_encryption_key
+    keys = None if given is None else parse_master_keys(given.get_secret_value())
     folder = DataFolder(settings.data_dir)
     for warning in folder.prepare():
         logger.warning(warning)
     folder.lock()
     try:
-        written = settings.master_encryption_key
-        keys = folder.master_keys(entropy) if written is None else parse_master_keys(written.get_secret_value())
         store = await SqliteStore.open(
             folder.database,
-            masters=MasterKeys(keys, entropy),
+            masters=MasterKeys(keys or folder.master_keys(entropy), entropy),
             clock=clock,
             min_free_bytes=settings.min_free_bytes,
         )

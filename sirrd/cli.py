@@ -124,8 +124,12 @@ def _prune(settings: Settings) -> None:
 
 
 def _check_config(settings: Settings) -> None:
+    from sirrd.keyring import parse_master_keys  # noqa: PLC0415 - see the module's docstring
+
     for name, value in settings.shown().items():
         print(f"{name} = {value}")
+    if settings.master_encryption_key is not None:
+        parse_master_keys(settings.master_encryption_key.get_secret_value())
     _refuse_open_server(settings)
 
 

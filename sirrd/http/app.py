@@ -1,7 +1,8 @@
 """Puts the application together: read this first.
 
-A request passes `Edge` (headers, log line, last net), `Cors` (only if origins are listed), the table of exceptions in
-`problems`, the route table in `routes`, and a handler in `secrets`, `operator` or `reveal`, which calls `DeadDrop`.
+A request passes `Edge` (headers, log line), `Cors` (only if origins are listed), `Net` (an answer to what nobody
+expected), the table of exceptions in `problems`, the route table in `routes`, and a handler in `secrets`, `operator` or
+`reveal`, which calls `DeadDrop`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sirrd.errors import SirrdError
 from sirrd.http import problems
 from sirrd.http.context import Context, Readiness
 from sirrd.http.cors import Cors
-from sirrd.http.edge import Edge
+from sirrd.http.edge import Edge, Net
 from sirrd.http.peers import Peers
 from sirrd.http.routes import routes
 from sirrd.log import RequestLog, default_format, stderr
@@ -70,6 +71,7 @@ def create_app(
     middleware = [Middleware(Edge, peers=context.peers, log=log, clock=clock, entropy=entropy)]
     if settings.cors_origins:
         middleware.append(Middleware(Cors, origins=settings.cors_origins))
+    middleware.append(Middleware(Net))
     # Starlette's types want its own Response; any ASGI application does.
     table: dict[Any, Any] = {SirrdError: problems.on_error, HTTPException: problems.on_http_error}
     app = Starlette(

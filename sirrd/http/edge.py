@@ -1,4 +1,4 @@
-"""The outermost layer: headers on every answer, the request's line in the log, and the last net under a crash."""
+"""The outermost layer, with headers on every answer and the request's line in the log; and the net under a crash."""
 
 from __future__ import annotations
 
@@ -61,15 +61,6 @@ class Edge:
 
         try:
             await self._app(scope, receive, stamped)
-        except ClientDisconnect:
-            # Nobody is left to be answered.
-            pass
-        except Exception:
-            logger.exception("a request failed", extra={"fields": {"request_id": trace.request_id}})
-            if status:
-                # Part of an answer is out. Ending here, without its last chunk, breaks the connection.
-                return
-            await problems.crashed(as_page=problems.is_page(scope["path"]))(scope, receive, stamped)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             took = time.perf_counter() - began
@@ -79,3 +70,30 @@ class Edge:
                 ),
                 at=self._clock.now(),
             )
+
+
+class Net:
+    """Answers what nobody expected, below the layers that mark every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            # Nobody is left to be answered.
+            pass
+        except Exception:
+            logger.exception("a request failed", extra={"fields": {"request_id": scope["state"]["trace"].request_id}})
+            if not has_begun:
+                await problems.crashed(as_page=problems.is_page(scope["path"]))(scope, receive, send)
+            # Where part of an answer is out, ending here without its last chunk breaks the connection.

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from starlette.types import Scope
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_OWN_PORTS: Final = {"http": ":80", "https": ":443"}
 _HOST: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
@@ -61,8 +62,9 @@ class Peers:
 
     def origin(self, scope: Scope) -> str:
         """Return the origin that the daemon's own pages have."""
-        scheme, _, rest = self.base_url(scope).partition("://")
-        return f"{scheme}://{rest.partition('/')[0]}".lower()
+        scheme, _, rest = self.base_url(scope).lower().partition("://")
+        # Browsers leave the scheme's own port out.
+        return f"{scheme}://{rest.partition('/')[0].removesuffix(_OWN_PORTS[scheme])}"
 
     def _requested(self, scope: Scope) -> str:
         scheme, hosts = scope.get("scheme", "http"), fields(scope, b"host")

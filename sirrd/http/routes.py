@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -67,4 +68,8 @@ RESOURCES: Final = (
 
 def routes() -> list[Route]:
     """Return the table as Starlette wants it."""
-    return [Route(resource.path, resource) for resource in RESOURCES]
+    found = [Route(resource.path, resource) for resource in RESOURCES]
+    for route in found:
+        # Starlette ends its patterns with `$`, which also matches before a line break at the end of a path.
+        route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+    return found

@@ -1,0 +1,431 @@
+"""The contract as one table: settings, method, path, caller -> status, code, members, headers.
+
+Every row of the contract's route table stands here with each of its successes and failures. What needs more than one
+request, or a closer look, has a file of its own beside this one; the means to ask that they share stand here, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+import httpx
+import pytest
+
+from sirrd.http import problems
+from sirrd.store.folder import DATABASE
+from tests.conftest import Daemon, Start
+
+OPERATOR: Final = "operator"
+STRANGER: Final = "stranger"
+ABSENT: Final = "0" * 64
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+SECURITY: Final = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+}
+"""The headers of every answer that is no page."""
+
+
+# Secrets in every state. In a path, <word> is the id of a dead drop in that state, [word] an org secret of that key.
+
+STATES: Final[dict[str, dict[str, Any]]] = {
+    "once": {},
+    "kept": {"delete": False, "max_reads": 2, "ttl_seconds": 3600},
+    "shared": {"delete": False},
+    "sealed": {"delete": False},
+    "burned": {},
+    "deleted": {},
+    "expired": {"ttl_seconds": 1},
+}
+
+
+async def made(daemon: Daemon, state: str, *, org: str | None = None) -> str:
+    """Bring a secret into a state, and return the last segment of its path."""
+    if state == "absent":
+        return ABSENT if org is None else state
+    terms = STATES[state]
+    path = f"/secrets/{await daemon.put(**terms)}" if org is None else await daemon.put_in(org, state, **terms)
+    if state in {"sealed", "burned"}:
+        assert (await daemon.client.get(path)).status_code == 200
+    elif state == "deleted":
+        assert (await daemon.client.delete(path)).status_code == 200
+    elif state == "expired":
+        daemon.clock.at += 1
+    elif state == "shared":
+        await daemon.put_in("umbrella", state, **terms)
+    return path.rpartition("/")[2]
+
+
+async def filled(daemon: Daemon, path: str) -> str:
+    """Make the secret that a path names, and return the path with its name filled in."""
+    if (found := re.search(r"<(\w+)>", path)) is not None:
+        return path.replace(found[0], await made(daemon, found[1]))
+    if (found := re.search(r"\[(\w+)]", path)) is not None:
+        return path.replace(found[0], await made(daemon, found[1], org="acme"))
+    return path
+
+
+# Circumstances that no request brings about.
+
+
+@contextlib.contextmanager
+def beside(daemon: Daemon) -> Iterator[sqlite3.Connection]:
+    """Open the daemon's database from outside, for one transaction."""
+    with contextlib.closing(sqlite3.connect(daemon.settings.data_dir / DATABASE)) as connection, connection:
+        yield connection
+
+
+def flip(daemon: Daemon, *columns: str) -> None:
+    """Flip a bit in columns of every stored secret; a second call repairs them."""
+    with beside(daemon) as connection:
+        for column in columns:
+            for seq, blob in connection.execute(f"SELECT seq, {column} FROM secret").fetchall():
+                changed = blob[:-1] + bytes([blob[-1] ^ 1])
+                connection.execute(f"UPDATE secret SET {column} = ? WHERE seq = ?", (changed, seq))
+
+
+def _ordinary(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
+    """Nothing special."""
+
+
+def _broken(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
+    with beside(daemon) as connection:
+        connection.execute("ALTER TABLE secret RENAME TO secret_elsewhere")
+        connection.execute("ALTER TABLE inner_keys RENAME TO inner_keys_elsewhere")
+
+
+def _damaged(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
+    flip(daemon, "sealed", "label")
+
+
+def _draining(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
+    daemon.readiness.draining = True
+
+
+def _full_queue(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("sirrd.store.writer.MAX_WAITING", 0)
+
+
+def _impatient(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("sirrd.http.wire.BODY_PROGRESS_SECONDS", 0.01)
+
+
+def _bug(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("CANARY: something that no answer may repeat")
+
+    patch.setattr(daemon.drop, "prune", fail)
+
+
+CIRCUMSTANCES: Final[dict[str, Callable[[Daemon, pytest.MonkeyPatch], None]]] = {
+    "": _ordinary,
+    "bug": _bug,
+    "storage broken": _broken,
+    "record damaged": _damaged,
+    "draining": _draining,
+    "queue full": _full_queue,
+    "impatient": _impatient,
+}
+
+
+async def stalled() -> AsyncIterator[bytes]:
+    """Send the beginning of a body, and then nothing."""
+    yield b"{"
+    await asyncio.Event().wait()
+
+
+class Case(NamedTuple):
+    """One row.
+
+    Attributes:
+        request: Method and path.
+        caller: Who asks.
+        status: What is answered.
+        says: The code of an error, or the members of the body, in their order.
+        field: The bad field.
+        body: JSON, raw text that is sent as JSON, or something that makes a body.
+        sent: Headers of the request.
+        shows: Headers of the answer.
+        given: A circumstance.
+        settings: Settings of the daemon that is asked.
+    """
+
+    request: str
+    caller: str
+    status: int
+    says: str = ""
+    field: str | None = None
+    body: Any = None
+    sent: Mapping[str, str] = NOTHING
+    shows: Mapping[str, str] = NOTHING
+    given: str = ""
+    settings: Mapping[str, Any] = NOTHING
+
+    @property
+    def method(self) -> str:
+        return self.request.partition(" ")[0]
+
+    @property
+    def path(self) -> str:
+        return self.request.partition(" ")[2]
+
+    def __str__(self) -> str:
+        about = " ".join([*self.settings, self.given]).strip()
+        return f"{self.request} by {self.caller}: {self.status} {self.says}" + (f" ({about})" if about else "")
+
+
+async def answer_to(case: Case, daemon: Daemon, path: str) -> httpx.Response:
+    """Ask what a row asks."""
+    client = daemon.client if case.caller == OPERATOR else daemon.stranger
+    if case.body is None:
+        return await client.request(case.method, path, headers=case.sent)
+    if isinstance(case.body, dict):
+        return await client.request(case.method, path, json=case.body, headers=case.sent)
+    body = case.body() if callable(case.body) else case.body
+    headers = {"Content-Type": "application/json"} | dict(case.sent)
+    return await client.request(case.method, path, content=body, headers=headers)
+
+
+async def check(case: Case, start: Start, patch: pytest.MonkeyPatch, **settings: Any) -> httpx.Response:
+    """Ask what a row asks, check what is answered, and return it."""
+    async with contextlib.AsyncExitStack() as stack:
+        daemon = await stack.enter_async_context(start(**settings))
+        path = await filled(daemon, case.path)
+        if case.settings:
+            # The secret is made under the tests' own settings, so that those of the row cannot refuse it.
+            await stack.aclose()
+            daemon = await stack.enter_async_context(start(**{**settings, **case.settings}))
+        CIRCUMSTANCES[case.given](daemon, patch)
+        answer = await answer_to(case, daemon, path)
+    assert answer.status_code == case.status, answer.text
+    assert case.shows.items() <= dict(answer.headers).items()
+    assert "CANARY" not in answer.text
+    if path.startswith("/s/"):
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    elif case.method == "HEAD":
+        assert answer.content == b""
+    elif case.says and case.status >= 400:
+        assert list(answer.json()) == ["error", "code"] + ["field"] * (case.field is not None)
+        assert (answer.json()["code"], answer.json().get("field")) == (case.says, case.field)
+    elif case.says:
+        assert list(answer.json()) == case.says.split()
+    return answer
+
+
+# The table.
+
+UNAUTHORISED: Final = {"www-authenticate": "Bearer"}
+RETRY: Final = {"retry-after": "1"}
+METADATA: Final = "key org fingerprint created_at expires_at max_reads read_count delete status"
+PUT: Final = {"value": "v"}
+PUT_KEY: Final = {"key": "new", "value": "v"}
+TINY: Final = {"max_value_bytes": 4}
+CROWDED: Final = {"min_free_bytes": 2**62}
+PUBLIC: Final = {"org_reads": "public"}
+OPEN: Final = {"master_api_key": None}
+PREFETCH: Final = {"Sec-Purpose": "prefetch"}
+FOREIGN: Final = {"Sec-Fetch-Site": "cross-site"}
+
+
+def writing(request: str, body: Mapping[str, Any]) -> list[Case]:
+    """Return what every operation with a body may answer, whatever it names."""
+    large = {**body, "value": "12345"}
+    return [
+        Case(request, STRANGER, 401, "unauthorized", body=body, shows=UNAUTHORISED),
+        Case(request, OPERATOR, 400, "bad_body", body="{"),
+        Case(request, OPERATOR, 400, "bad_field", field="value", body={**body, "value": None}),
+        Case(request, OPERATOR, 408, "body_timeout", body=stalled, given="impatient", shows={"connection": "close"}),
+        Case(request, OPERATOR, 413, "body_too_large", body=" " * 2000, settings={"max_body_bytes": 1024}),
+        Case(request, OPERATOR, 413, "value_too_large", field="value", body=large, settings=TINY),
+        Case(request, OPERATOR, 415, "unsupported_media_type", body="{}", sent={"Content-Type": "text/plain"}),
+        Case(request, OPERATOR, 503, "busy", body=body, given="queue full", shows=RETRY),
+        Case(request, OPERATOR, 503, "storage_unavailable", body=body, given="storage broken", shows=RETRY),
+        Case(request, OPERATOR, 507, "insufficient_storage", body=body, settings=CROWDED),
+    ]
+
+
+def one_secret(form: str, reader: str, name: str) -> list[Case]:
+    """Return the rows of one secret's four methods, for a form of its path such as `/secrets/<{}>`.
+
+    The form says how it is named, the reader who may read it, and the name what member of the answer repeats its name.
+    """
+    path = form.format
+    rows = [
+        Case(f"GET {path('once')}", reader, 200, f"{name} value"),
+        Case(f"GET {path('sealed')}", reader, 410, "sealed"),
+        Case(f"GET {path('once')}", reader, 403, "foreign_request", sent=PREFETCH),
+        Case(f"GET {path('once')}", reader, 500, "unreadable", given="record damaged"),
+        Case(f"GET {path('once')}", reader, 503, "busy", given="queue full", shows=RETRY),
+        Case(f"GET {path('once')}", reader, 503, "storage_unavailable", given="storage broken", shows=RETRY),
+        Case(f"HEAD {path('once')}", reader, 200, shows={"x-sirr-status": "active"}),
+        Case(f"HEAD {path('sealed')}", reader, 410, shows={"x-sirr-status": "sealed", "x-sirr-read-count": "1"}),
+        Case(f"HEAD {path('once')}", reader, 500, given="record damaged"),
+        Case(f"HEAD {path('once')}", reader, 503, given="storage broken", shows=RETRY),
+        Case(f"PATCH {path('kept')}", OPERATOR, 200, METADATA, body={"value": "v"}),
+        Case(f"PATCH {path('sealed')}", OPERATOR, 200, METADATA, body={}),
+        Case(f"PATCH {path('once')}", OPERATOR, 409, "not_amendable", body={}),
+        Case(f"PATCH {path('kept')}", OPERATOR, 500, "unreadable", body={}, given="record damaged"),
+        Case(f"GET {path('absent')}", reader, 404, "not_found"),
+        Case(f"HEAD {path('absent')}", reader, 404),
+        Case(f"PATCH {path('absent')}", OPERATOR, 404, "not_found", body={}),
+        *writing(f"PATCH {path('kept')}", PUT),
+        Case(f"DELETE {path('absent')}", OPERATOR, 404, "not_found"),
+        Case(f"DELETE {path('once')}", OPERATOR, 200, "deleted"),
+        Case(f"DELETE {path('sealed')}", OPERATOR, 200, "deleted"),
+        Case(f"DELETE {path('once')}", STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
+        Case(f"DELETE {path('once')}", OPERATOR, 503, "busy", given="queue full", shows=RETRY),
+        Case(f"DELETE {path('once')}", OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
+        Case(f"PUT {path('once')}", OPERATOR, 405, "method_not_allowed", shows={"allow": "GET, HEAD, PATCH, DELETE"}),
+    ]
+    if reader == OPERATOR:
+        rows += [
+            Case(f"GET {path('once')}", STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
+            Case(f"HEAD {path('once')}", STRANGER, 401, shows=UNAUTHORISED),
+            Case(f"GET {path('absent')}", STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
+            Case(f"HEAD {path('absent')}", STRANGER, 401, shows=UNAUTHORISED),
+        ]
+    for method, body in (("GET", None), ("HEAD", None), ("PATCH", {}), ("DELETE", None)):
+        malformed = re.sub(r"<.*>|\[.*]", "a%20b", path("once"))
+        rows.append(Case(f"{method} {malformed}", OPERATOR, 400, "bad_path", body=body))
+        rows.append(Case(f"{method} {path('once')}", OPERATOR, 409 if body == {} else 200, body=body, settings=OPEN))
+    return rows
+
+
+def listing(request: str) -> list[Case]:
+    """Return the rows of a list."""
+    return [
+        Case(request, OPERATOR, 200, "secrets"),
+        Case(request, STRANGER, 200, "secrets", settings=OPEN),
+        Case(f"{request}?limit=5", OPERATOR, 200, "secrets next_cursor"),
+        Case(f"{request}?limit=0", OPERATOR, 400, "bad_field", field="limit"),
+        Case(f"{request}?cursor=x", OPERATOR, 400, "bad_field", field="cursor"),
+        Case(request, STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
+        Case(request, OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
+        Case(f"{request}?limit=5", OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
+        Case(request.replace("GET", "PATCH"), OPERATOR, 405, "method_not_allowed", shows={"allow": "GET, POST"}),
+    ]
+
+
+def pruning(request: str) -> list[Case]:
+    """Return the rows of a prune."""
+    return [
+        Case(request, OPERATOR, 200, "pruned"),
+        Case(request, STRANGER, 200, "pruned", settings=OPEN),
+        Case(request, STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
+        Case(request, OPERATOR, 500, "internal", given="bug"),
+        Case(request, OPERATOR, 503, "busy", given="queue full", shows=RETRY),
+        Case(request, OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
+        Case(request.replace("POST", "GET"), OPERATOR, 405, "method_not_allowed", shows={"allow": "POST"}),
+    ]
+
+
+def plain(path: str, members: str = "") -> list[Case]:
+    """Return the rows of what anyone may ask, whatever has happened to the storage."""
+    return [
+        Case(f"GET {path}", STRANGER, 200, members),
+        Case(f"GET {path}", STRANGER, 200, members, given="storage broken"),
+        Case(f"GET {path}", STRANGER, 200, members, given="queue full"),
+        Case(f"HEAD {path}", STRANGER, 200),
+        Case(f"POST {path}", STRANGER, 405, "method_not_allowed", shows={"allow": "GET, HEAD"}),
+    ]
+
+
+ROUTES: Final = [
+    Case("POST /secrets", OPERATOR, 201, "id url", body=PUT),
+    Case("POST /secrets", STRANGER, 201, "id url", body=PUT, settings=OPEN),
+    *writing("POST /secrets", PUT),
+    *one_secret("/secrets/<{}>", STRANGER, "id"),
+    *one_secret("/secrets/[{}]", OPERATOR, "id"),
+    *one_secret("/orgs/acme/secrets/[{}]", OPERATOR, "key"),
+    Case("GET /secrets/[once]", STRANGER, 200, "id value", settings=PUBLIC),
+    Case("HEAD /secrets/[once]", STRANGER, 200, settings=PUBLIC),
+    Case("GET /secrets/[sealed]", STRANGER, 410, "sealed", settings=PUBLIC),
+    Case("GET /secrets/[absent]", STRANGER, 404, "not_found", settings=PUBLIC),
+    Case("GET /orgs/acme/secrets/[once]", STRANGER, 401, "unauthorized", settings=PUBLIC),
+    Case("GET /secrets/[shared]", STRANGER, 409, "ambiguous_key", settings=PUBLIC),
+    Case("GET /secrets/[shared]", OPERATOR, 409, "ambiguous_key"),
+    Case("HEAD /secrets/[shared]", OPERATOR, 409),
+    Case("PATCH /secrets/[shared]", OPERATOR, 409, "ambiguous_key", body={}),
+    Case("DELETE /secrets/[shared]", OPERATOR, 409, "ambiguous_key"),
+    *listing("GET /secrets"),
+    Case("GET /secrets?org=a%20b", OPERATOR, 400, "bad_field", field="org"),
+    *pruning("POST /prune"),
+    Case("POST /orgs/acme/secrets", OPERATOR, 201, "key", body=PUT_KEY),
+    Case("POST /orgs/acme/secrets", STRANGER, 201, "key", body=PUT_KEY, settings=OPEN),
+    Case("POST /orgs/a%20b/secrets", OPERATOR, 400, "bad_path", body=PUT_KEY),
+    Case("POST /orgs/acme/secrets?[once]", OPERATOR, 409, "key_exists", body={**PUT_KEY, "key": "once"}),
+    Case("POST /orgs/acme/secrets?[sealed]", OPERATOR, 409, "key_exists", body={**PUT_KEY, "key": "sealed"}),
+    Case("POST /orgs/acme/secrets?[expired]", OPERATOR, 201, "key", body={**PUT_KEY, "key": "expired"}),
+    Case("POST /orgs/umbrella/secrets?[once]", OPERATOR, 201, "key", body={**PUT_KEY, "key": "once"}),
+    *writing("POST /orgs/acme/secrets", PUT_KEY),
+    *listing("GET /orgs/acme/secrets"),
+    Case("GET /orgs/a%20b/secrets", OPERATOR, 400, "bad_path"),
+    *pruning("POST /orgs/acme/prune"),
+    Case("POST /orgs/a%20b/prune", OPERATOR, 400, "bad_path"),
+    *plain("/health", "status"),
+    Case("GET /health", STRANGER, 200, "status", given="draining"),
+    Case("GET /ready", STRANGER, 200, "status"),
+    Case("HEAD /ready", STRANGER, 200),
+    Case("GET /ready", STRANGER, 503, "", given="storage broken"),
+    Case("GET /ready", STRANGER, 503, "", given="draining"),
+    Case("HEAD /ready", STRANGER, 503, given="draining"),
+    Case("POST /ready", STRANGER, 405, "method_not_allowed", shows={"allow": "GET, HEAD"}),
+    *plain("/version", "name version"),
+    *plain("/openapi.json"),
+    *plain("/robots.txt"),
+    Case("GET /nowhere", STRANGER, 404, "no_such_route"),
+    Case("GET /secrets/", OPERATOR, 404, "no_such_route"),
+    Case("GET /", STRANGER, 404, "no_such_route"),
+]
+
+PAGES: Final = [
+    Case("GET /s/<once>", STRANGER, 200),
+    Case("HEAD /s/<once>", STRANGER, 200),
+    Case("POST /s/<once>", STRANGER, 200),
+    Case("GET /s/<sealed>", STRANGER, 410),
+    Case("POST /s/<sealed>", STRANGER, 410),
+    Case("GET /s/[once]", OPERATOR, 400),
+    Case("POST /s/[once]", OPERATOR, 400),
+    Case("POST /s/<once>", STRANGER, 403, sent=FOREIGN),
+    Case("PUT /s/<once>", STRANGER, 405, shows={"allow": "GET, HEAD, POST"}),
+    Case("GET /s/<once>/", STRANGER, 404),
+    Case("POST /s/<once>", STRANGER, 500, given="record damaged"),
+    Case("GET /s/<once>", STRANGER, 503, given="storage broken", shows=RETRY),
+    Case("POST /s/<once>", STRANGER, 503, given="queue full", shows=RETRY),
+    *(Case(f"{method} /s/<absent>", STRANGER, 404) for method in ("GET", "HEAD", "POST")),
+]
+
+CASES: Final = [pytest.param(case, id=str(case)) for case in [*ROUTES, *PAGES]]
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_every_row_is_answered_as_the_contract_says(
+    case: Case, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row gets its status, code, members and headers, and with them the security headers of every answer."""
+    answer = await check(case, start, monkeypatch)
+    shown = {name: answer.headers[name] for name in SECURITY}
+    if case.path.startswith("/s/"):
+        policy = set(shown.pop("content-security-policy").split("; "))
+        assert {"default-src 'none'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"} <= policy
+        assert not [directive for directive in policy if "unsafe" in directive or "script" in directive]
+        assert shown == {name: SECURITY[name] for name in shown} | {"referrer-policy": "same-origin"}
+    else:
+        assert shown == SECURITY
+    assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])
+    assert not {"server", "location", "access-control-allow-origin", "etag", "last-modified"} & answer.headers.keys()
+
+
+def test_every_refusal_has_a_row() -> None:
+    """Every row of the table of problems is reached by a row of this one."""
+    codes = {error.code for error in problems.TABLE} | {problems.CRASHED_CODE}
+    assert codes - {case.says for case in ROUTES if case.status >= 400} == set()

@@ -1,0 +1,126 @@
+"""The OpenAPI description: valid, of all routes and no others, and as strict as the daemon itself."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from sirrd import __version__
+from sirrd.http import openapi
+from sirrd.http.routes import RESOURCES
+from tests.conftest import Daemon
+from tests.test_contract import PAGES, ROUTES, Case
+from tests.test_contract_refusals import ORDER
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def described() -> Json:
+    """The description."""
+    return openapi.description()
+
+
+async def test_anyone_may_have_the_description(daemon: Daemon, described: Json) -> None:
+    """The description is served as JSON to anyone, as it is checked here."""
+    answer = await daemon.stranger.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == described
+
+
+def test_the_description_is_openapi_31(described: Json) -> None:
+    """The description is a valid document of OpenAPI 3.1 and names this release."""
+    OpenAPIV31SpecValidator(described).validate()
+    assert described["openapi"].startswith("3.1.")
+    assert described["info"]["version"] == __version__
+
+
+def test_the_description_has_every_route_and_no_other(described: Json) -> None:
+    """Paths and methods are those of the route table."""
+    own = {path: set(item) - {"parameters"} for path, item in described["paths"].items()}
+    assert own == {each.path: {method.lower() for method in each.handlers} for each in RESOURCES}
+
+
+def test_operations_have_names_of_their_own(described: Json) -> None:
+    """Every operation has a name and a summary, and no two share a name."""
+    operations = [item[method] for item in described["paths"].values() for method in set(item) - {"parameters"}]
+    assert len({operation["operationId"] for operation in operations}) == len(operations)
+    assert all(operation["summary"] for operation in operations)
+
+
+def template_of(case: Case) -> str:
+    """Return the path of a row as the description has it."""
+    segments = case.path.partition("?")[0].split("/")
+    if segments[1] == "orgs":
+        segments[2] = "{org}"
+        segments[4:] = ["{key}"] * len(segments[4:])
+    elif segments[1] in {"secrets", "s"} and len(segments) == 3:
+        segments[2] = "{id}"
+    return "/".join(segments)
+
+
+SEEN: Final = sorted(
+    {(case.method, template_of(case), case.status) for case in [*ROUTES, *PAGES, *ORDER] if case.given != "bug"}
+)
+
+
+def test_every_status_of_the_contract_is_described(described: Json) -> None:
+    """Each status that a row of the contract's table gets from an operation stands in its description."""
+    paths = described["paths"]
+    known = [(method, path, status) for method, path, status in SEEN if method.lower() in paths.get(path, {})]
+    missing = [
+        (method, path, status)
+        for method, path, status in known
+        if str(status) not in paths[path][method.lower()]["responses"]
+    ]
+    assert len({(method, path) for method, path, _ in known}) == sum(len(each.handlers) for each in RESOURCES)
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", ["PutBody", "OrgPutBody", "PatchBody"])
+def test_bodies_take_no_unknown_members(described: Json, name: str) -> None:
+    """Every body refuses members that it does not know, and bounds its numbers as the contract does."""
+    schema = described["components"]["schemas"][name]
+    assert schema["additionalProperties"] is False
+    for field, longest in (("ttl_seconds", 315_360_000), ("max_reads", 2_147_483_647)):
+        integer, null = schema["properties"][field]["anyOf"]
+        assert (integer["type"], integer["minimum"], integer["maximum"]) == ("integer", 1, longest)
+        assert null == {"type": "null"}
+
+
+@pytest.mark.parametrize(
+    ("name", "required"), [("PutBody", ["value"]), ("OrgPutBody", ["key", "value"]), ("PatchBody", [])]
+)
+def test_bodies_require_what_the_contract_requires(described: Json, name: str, required: list[str]) -> None:
+    """A value, and for an org secret a key, must be sent; in a change nothing must."""
+    assert sorted(described["components"]["schemas"][name].get("required", [])) == required
+
+
+def test_every_body_is_one_of_the_strict_ones(described: Json) -> None:
+    """No operation takes a body of another schema."""
+    bodies = {
+        operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for item in described["paths"].values()
+        for operation in (item[method] for method in set(item) - {"parameters"})
+        if "requestBody" in operation
+    }
+    assert bodies == {"PutBody", "OrgPutBody", "PatchBody"}
+
+
+def test_protected_operations_say_so(described: Json) -> None:
+    """The operations that the contract protects ask for the bearer, and the others do not."""
+    open_paths = {"/s/{id}", "/health", "/ready", "/version", "/openapi.json", "/robots.txt"}
+    for path, item in described["paths"].items():
+        for method in set(item) - {"parameters"}:
+            is_open = path in open_paths or (path == "/secrets/{id}" and method in {"get", "head"})
+            assert item[method]["security"] == ([] if is_open else [{"bearer": []}])
+
+
+def test_head_has_no_content(described: Json) -> None:
+    """No HEAD is described with a body."""
+    heads = [item["head"] for item in described["paths"].values() if "head" in item]
+    assert len(heads) == 8
+    contents = [answer for head in heads for answer in head["responses"].values() if "content" in answer]
+    assert contents == []
