@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
@@ -20,6 +20,7 @@ from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
 from sirrd.keyring import MasterKey, MasterKeys
 from sirrd.store.sqlite import SqliteStore
+from tests.parts import SIRRD, Process, settings_of, started
 
 MASTER_KEY = "0f" * 32
 API_KEY = "correct-horse-battery-staple"
@@ -179,3 +180,21 @@ async def opened(clock: SetClock) -> AsyncIterator[Opener]:
 async def store(tmp_path: Path, opened: Opener) -> SqliteStore:
     """A store on a file of its own."""
     return await opened(tmp_path)
+
+
+Launch: TypeAlias = Callable[..., contextlib.AbstractContextManager[Process]]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Launch:
+    """Start daemons on this test's data folder."""
+
+    @contextlib.contextmanager
+    def begin(**changes: str) -> Iterator[Process]:
+        number = len(list(tmp_path.glob("*.log")))
+        env = settings_of(tmp_path / "data", **changes)
+        with started([*SIRRD, "serve"], log=tmp_path / f"{number}.log", cwd=tmp_path, env=env) as process:
+            process.address()
+            yield process
+
+    return begin

@@ -9,8 +9,9 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 """The checkout."""
 
 PATIENCE_SECONDS = 30
+SIRRD = (sys.executable, "-m", "sirrd")
 _ADDRESS = re.compile(r"""(?:listens on |"address": ")(http://[^\s"]+)""")
 
 
@@ -85,3 +87,37 @@ def ask(address: str, method: str, path: str, body: Any = None) -> tuple[int, An
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
+
+
+def settings_of(data_dir: Path, **changes: str) -> dict[str, str]:
+    """Return an environment in which the daemon runs on a folder of its own, on any free port."""
+    given = {"SIRR_DATA_DIR": str(data_dir), "SIRR_PORT": "0", "SIRR_MIN_FREE_BYTES": "0"}
+    return environment(**(given | changes))
+
+
+def sirrd(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*SIRRD, *arguments],
+        cwd=tmp_path,
+        env=settings_of(tmp_path / "data", **changes),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+def put(address: str, value: str = "s3cret", **terms: Any) -> str:
+    """Store a dead drop and return its path."""
+    status, answer = ask(address, "POST", "/secrets", {"value": value, **terms})
+    assert status == 201
+    return f"/secrets/{answer['id']}"
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait for something outside of this process, within a bound."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)

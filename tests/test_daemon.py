@@ -16,61 +16,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import httpx
 import pytest
 
-from tests.conftest import API_KEY, MASTER_KEY
-from tests.parts import PATIENCE_SECONDS, Process, ask, environment, started
+from tests.conftest import API_KEY, MASTER_KEY, Launch
+from tests.parts import PATIENCE_SECONDS, ask, put, sirrd, wait_until
 
 _TRUNCATED = '"wal": "truncated"'
-SIRRD = [sys.executable, "-m", "sirrd"]
 BEARER = {"Authorization": f"Bearer {API_KEY}"}
-Launch: TypeAlias = Callable[..., contextlib.AbstractContextManager[Process]]
-
-
-def settings(data_dir: Path, **changes: str) -> dict[str, str]:
-    """Return an environment in which the daemon runs on a folder of its own, on any free port."""
-    given = {"SIRR_DATA_DIR": str(data_dir), "SIRR_PORT": "0", "SIRR_MIN_FREE_BYTES": "0"}
-    return environment(**(given | changes))
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Launch:
-    """Start daemons on this test's data folder."""
-
-    @contextlib.contextmanager
-    def begin(**changes: str) -> Iterator[Process]:
-        number = len(list(tmp_path.glob("*.log")))
-        env = settings(tmp_path / "data", **changes)
-        with started([*SIRRD, "serve"], log=tmp_path / f"{number}.log", cwd=tmp_path, env=env) as process:
-            process.address()
-            yield process
-
-    return begin
-
-
-def sirrd(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [*SIRRD, *arguments],
-        cwd=tmp_path,
-        env=settings(tmp_path / "data", **changes),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-
-
-def put(address: str, value: str = "s3cret", **terms: Any) -> str:
-    """Store a dead drop and return its path."""
-    status, answer = ask(address, "POST", "/secrets", {"value": value, **terms})
-    assert status == 201
-    return f"/secrets/{answer['id']}"
 
 
 def connected(address: str) -> socket.socket:
@@ -86,14 +42,6 @@ def told(connection: socket.socket) -> bytes:
         while piece := connection.recv(65_536):
             received += piece
     return bytes(received)
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    """Wait for something outside of this process, within a bound."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def said(address: str, request: bytes) -> bytes:

@@ -1,0 +1,219 @@
+"""Settings: flags over environment over file over defaults, and no bad one gets through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sirrd.config import CLIENT_VARIABLES, Settings, load, local_url
+from sirrd.errors import BadSetting
+
+FOLDER = Path("/nowhere")
+
+
+def loaded(
+    environ: dict[str, str] | None = None, *, file: str | None = None, folder: Path = FOLDER, **flags: Any
+) -> Settings:
+    """Load settings, from a file in the folder if its text is given."""
+    if file is not None:
+        (folder / "sirrd.toml").write_text(file)
+    return load(flags=flags, environ=environ or {}, folder=folder)[0]
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    """Without anything set, the daemon is closed to the network and burns after one read."""
+    settings = loaded()
+    assert (settings.host, settings.port) == ("127.0.0.1", 39_999)
+    assert settings.data_dir.name == "sirrd"
+    assert settings.data_dir.is_absolute()
+    assert settings.org_reads == "protected"
+    assert settings.default_max_reads == 1
+    assert settings.max_value_bytes == 1024 * 1024
+    assert settings.body_limit == 6 * 1024 * 1024 + 64 * 1024
+    assert settings.min_free_bytes == 256 * 1024 * 1024
+    assert (settings.drain_seconds, settings.shutdown_seconds, settings.prune_interval_seconds) == (0, 8, 60)
+    assert settings.master_api_key is None
+    assert settings.cors_origins == settings.trusted_proxies == ()
+
+
+def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
+    """Each source hides the ones below it, setting by setting."""
+    file = 'port = 1\nhost = "::1"\nlog_level = "error"\n'
+    settings = loaded({"SIRR_PORT": "2", "SIRR_HOST": "127.0.0.2"}, file=file, folder=tmp_path, port=3)
+    assert (settings.port, settings.host, settings.log_level) == (3, "127.0.0.2", "error")
+
+
+def test_the_file_that_is_named_is_read(tmp_path: Path) -> None:
+    """`--config` wins over `SIRR_CONFIG`, and that over `./sirrd.toml`."""
+    for n, name in enumerate(("sirrd.toml", "two.toml", "three.toml"), start=1):
+        (tmp_path / name).write_text(f"port = {n}")
+    environ = {"SIRR_CONFIG": str(tmp_path / "two.toml")}
+    assert load(flags={}, environ={}, folder=tmp_path)[0].port == 1
+    assert load(flags={}, environ=environ, folder=tmp_path)[0].port == 2
+    assert load(flags={}, environ=environ, folder=tmp_path, config=tmp_path / "three.toml")[0].port == 3
+
+
+def test_a_secret_may_stand_in_a_file(tmp_path: Path) -> None:
+    """`SIRR_…_FILE` names a file whose content, without surrounding white space, is the secret."""
+    (tmp_path / "key").write_text(" correct-horse\n")
+    settings = loaded({"SIRR_MASTER_API_KEY_FILE": str(tmp_path / "key")})
+    assert settings.master_api_key is not None
+    assert settings.master_api_key.get_secret_value() == "correct-horse"
+
+
+def test_a_secret_hides_both_forms_in_the_sources_below(tmp_path: Path) -> None:
+    """A key in the environment counts even if the file of settings names a key file, and the other way round."""
+    (tmp_path / "key").write_text("from the file")
+    settings = loaded(
+        {"SIRR_MASTER_API_KEY": "from-the-environment"}, file='master_api_key_file = "key"', folder=tmp_path
+    )
+    assert settings.master_api_key is not None
+    assert settings.master_api_key.get_secret_value() == "from-the-environment"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SIRR_PORT", "-1"),
+        ("SIRR_PORT", "65536"),
+        ("SIRR_PORT", "http"),
+        ("SIRR_HOST", ""),
+        ("SIRR_DATA_DIR", " "),
+        ("SIRR_MASTER_API_KEY", ""),
+        ("SIRR_MASTER_API_KEY", "  "),
+        ("SIRR_MASTER_API_KEY", "two words"),
+        ("SIRR_MASTER_API_KEY", "schlüssel"),
+        ("SIRR_MASTER_ENCRYPTION_KEY", ""),
+        ("SIRR_DATABASE_URL", "postgresql://localhost/sirrd"),
+        ("SIRR_PUBLIC_URL", "drop.example"),
+        ("SIRR_PUBLIC_URL", "ftp://drop.example"),
+        ("SIRR_PUBLIC_URL", "https://drop.example/?x"),
+        ("SIRR_PUBLIC_URL", "https://drop.example/#x"),
+        ("SIRR_PUBLIC_URL", "https://user@drop.example"),
+        ("SIRR_PUBLIC_URL", "https://drop.example/<b>"),
+        ("SIRR_PUBLIC_URL", "https://"),
+        ("SIRR_TRUSTED_PROXIES", "proxy.internal"),
+        ("SIRR_TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("SIRR_CORS_ORIGINS", "https://a.example/"),
+        ("SIRR_CORS_ORIGINS", "https://A.example"),
+        ("SIRR_CORS_ORIGINS", "null"),
+        ("SIRR_CORS_ORIGINS", "*,https://a.example"),
+        ("SIRR_ORG_READS", "open"),
+        ("SIRR_ALLOW_OPEN", "perhaps"),
+        ("SIRR_DEFAULT_MAX_READS", "0"),
+        ("SIRR_DEFAULT_MAX_READS", "2147483648"),
+        ("SIRR_DEFAULT_MAX_READS", "never"),
+        ("SIRR_DEFAULT_TTL_SECONDS", "0"),
+        ("SIRR_MAX_TTL_SECONDS", "315360001"),
+        ("SIRR_MAX_VALUE_BYTES", "0"),
+        ("SIRR_MAX_BODY_BYTES", "1"),
+        ("SIRR_MIN_FREE_BYTES", "-1"),
+        ("SIRR_DRAIN_SECONDS", "-1"),
+        ("SIRR_SHUTDOWN_SECONDS", "inf"),
+        ("SIRR_PRUNE_INTERVAL_SECONDS", "nan"),
+        ("SIRR_LOG_LEVEL", "loud"),
+        ("SIRR_LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_bad_value_is_refused_by_name(variable: str, value: str) -> None:
+    """The error names the setting, never shows what was set, and has a hint."""
+    with pytest.raises(BadSetting) as found:
+        loaded({variable: value})
+    assert str(found.value).startswith(variable.removeprefix("SIRR_").lower())
+    assert found.value.hint is not None
+    if len(value) > 5:
+        assert value not in f"{found.value}{found.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "name", "expected"),
+    [
+        ("SIRR_CORS_ORIGINS", "https://a.example, http://localhost:3000", "cors_origins", 2),
+        ("SIRR_CORS_ORIGINS", "*", "cors_origins", 1),
+        ("SIRR_TRUSTED_PROXIES", "10.0.0.0/8,::1", "trusted_proxies", 2),
+        ("SIRR_PUBLIC_URL", "https://drop.example/prefix/", "public_url", 27),
+        ("SIRR_PUBLIC_URL", "http://[::1]:8080", "public_url", 17),
+    ],
+)
+def test_lists_and_addresses_are_read(variable: str, value: str, name: str, expected: int) -> None:
+    """Lists are written with commas; a public URL may have a port and a path, and ends without a slash."""
+    assert len(getattr(loaded({variable: value}), name)) == expected
+
+
+def test_unlimited_reads_can_be_the_default() -> None:
+    """`SIRR_DEFAULT_MAX_READS=unlimited` means that a secret without `max_reads` does not burn by reading."""
+    assert loaded({"SIRR_DEFAULT_MAX_READS": "unlimited"}).caps.default_max_reads is None
+    assert loaded({"SIRR_DEFAULT_MAX_READS": "3"}).caps.default_max_reads == 3
+
+
+def test_a_default_life_over_the_maximum_is_refused() -> None:
+    """Two settings that contradict each other are an error, not a silent choice."""
+    with pytest.raises(BadSetting, match="must not exceed"):
+        loaded({"SIRR_DEFAULT_TTL_SECONDS": "61", "SIRR_MAX_TTL_SECONDS": "60"})
+
+
+def test_an_unknown_key_in_the_file_is_an_error(tmp_path: Path) -> None:
+    """A misspelt key of `sirrd.toml` stops the start, and its value is not shown."""
+    with pytest.raises(BadSetting, match="unknown setting 'master_key'") as found:
+        loaded(file='master_key = "hush"', folder=tmp_path)
+    assert "hush" not in str(found.value)
+
+
+def test_a_file_that_is_no_toml_is_an_error_without_its_text(tmp_path: Path) -> None:
+    """The parser's message would quote the file, which may hold a key."""
+    with pytest.raises(BadSetting, match="not valid TOML") as found:
+        loaded(file="master_api_key = hush", folder=tmp_path)
+    assert "hush" not in str(found.value)
+
+
+def test_a_setting_of_the_wrong_type_in_the_file_is_an_error(tmp_path: Path) -> None:
+    """A number where a list belongs is named."""
+    with pytest.raises(BadSetting, match="cors_origins"):
+        loaded(file="cors_origins = 7", folder=tmp_path)
+
+
+def test_unknown_variables_are_warned_about() -> None:
+    """A misspelt `SIRR_*` variable is told; the client's own and foreign ones are not."""
+    environ = dict.fromkeys(CLIENT_VARIABLES, "x") | {"SIRR_MAX_READ": "1", "HOME": "/", "SIRR_CONFIG": ""}
+    _, warnings = load(flags={}, environ=environ, folder=FOLDER)
+    assert warnings == ["unknown environment variable SIRR_MAX_READ; it is ignored"]
+
+
+def test_the_port_that_kubernetes_injects_is_ignored() -> None:
+    """A service named `sirr` makes Kubernetes set `SIRR_PORT=tcp://…`: warned about, not fatal."""
+    settings, warnings = load(flags={}, environ={"SIRR_PORT": "tcp://10.0.0.1:39999"}, folder=FOLDER)
+    assert settings.port == 39_999
+    assert len(warnings) == 1
+
+
+def test_nothing_is_read_from_the_environment_behind_our_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings come from the arguments of `load` alone."""
+    monkeypatch.setenv("SIRR_PORT", "1")
+    assert loaded().port == 39_999
+    assert Settings().port == 39_999
+
+
+def test_every_setting_is_shown_once() -> None:
+    """The dump has every setting, with words where nothing is set."""
+    shown = loaded({"SIRR_CORS_ORIGINS": "https://a.example,https://b.example"}).shown()
+    assert shown.keys() == Settings.model_fields.keys()
+    assert shown["cors_origins"] == "https://a.example, https://b.example"
+    assert shown["master_api_key"] == "(unset)"
+    assert shown["allow_open"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:1"),
+        ("0.0.0.0", "http://127.0.0.1:1"),
+        ("::", "http://[::1]:1"),
+        ("::1", "http://[::1]:1"),
+        ("localhost", "http://localhost:1"),
+    ],
+)
+def test_a_listener_is_reached_from_its_own_machine(host: str, url: str) -> None:
+    """An address that means "all" is reached over loopback."""
+    assert local_url(host, 1) == url
