@@ -17,12 +17,14 @@ class SystemEntropy:
     """The kernel's generator, read in blocks.
 
     `os.urandom` drops the interpreter's lock on every call, which costs a busy event loop far more than the bytes do.
-    Every byte is handed out once and wiped from the block; a lock makes that true for any thread.
+    Every byte is handed out once and wiped from the block; a lock makes that true for any thread, and a forked child
+    begins with an empty block.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._block = bytearray()
+        os.register_at_fork(after_in_child=self._forget)
 
     def __call__(self, size: int) -> bytes:
         """Return `size` random bytes."""
@@ -32,3 +34,7 @@ class SystemEntropy:
             drawn = bytes(self._block[-size:])
             del self._block[-size:]
             return drawn
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._block = bytearray()

@@ -1,0 +1,1 @@
+"""Data folders that earlier releases made, as text; a new release opens them all."""

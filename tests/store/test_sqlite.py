@@ -1,0 +1,325 @@
+"""The embedded store: transitions and their audit rows, salts and slots, keys, and how it opens and closes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unavailable, WrongKey
+from sirrd.keyring import AuditRow
+from sirrd.model import Amendment, BareKey, Caller, Identity, Plaintext, Target, Terms
+from sirrd.store import sqlite as module
+from sirrd.store.migrate import APPLICATION_ID, migrations
+from sirrd.store.sqlite import SqliteStore
+from tests.conftest import MASTER_KEY, NOW, Opener, SetClock, masters
+
+CALLER = Caller("bearer", "192.0.2.7")
+DROP = Identity("5" * 64)
+KEY = Identity("KEY", "acme")
+VALUE = Plaintext(b"value")
+
+
+async def put(
+    store: SqliteStore,
+    identity: Identity = DROP,
+    *,
+    life: int | None = None,
+    max_reads: int | None = 1,
+    delete: bool = True,
+    value: Plaintext = VALUE,
+) -> None:
+    """Store a secret."""
+
+    def terms(now: int) -> Terms:
+        return Terms(now, None if life is None else now + life, max_reads, delete)
+
+    await store.put(identity, value, terms, by=CALLER)
+
+
+async def amend(store: SqliteStore, target: Target, **changes: Any) -> None:
+    """Amend a secret, leaving its terms as they are."""
+    await store.amend(target, Amendment(**changes), lambda old, _: old, by=CALLER)
+
+
+@pytest.fixture
+def witness(tmp_path: Path, store: SqliteStore) -> Iterator[sqlite3.Connection]:
+    """A second connection, which sees only what is committed."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "sirrd.db", isolation_level=None)) as connection:
+        yield connection
+
+
+def audited(witness: sqlite3.Connection) -> list[tuple[str, str, int]]:
+    """Return action, caller and count of every audit row."""
+    return witness.execute("SELECT action, caller, count FROM audit ORDER BY seq").fetchall()
+
+
+# One audit row per transition.
+
+
+async def test_every_transition_has_one_audit_row(
+    store: SqliteStore, witness: sqlite3.Connection, clock: SetClock
+) -> None:
+    """Create, read, seal, amend, delete, burn and expire write a row each, and refusals none."""
+    await put(store, KEY, max_reads=2, delete=False)
+    await store.claim(KEY, by=CALLER)
+    await store.claim(BareKey("KEY"), by=CALLER)
+    with pytest.raises(Sealed):
+        await store.claim(KEY, by=CALLER)
+    await amend(store, KEY)
+    await store.remove(BareKey("KEY"), by=CALLER)
+    await put(store, DROP)
+    await store.claim(DROP, by=CALLER)
+    with pytest.raises(Gone):
+        await store.claim(DROP, by=CALLER)
+    await put(store, Identity("6" * 64), life=1)
+    await put(store, KEY, life=1)
+    clock.at += 1
+    await put(store, KEY)
+    assert await store.prune(org=None, by=Caller("daemon")) == 1
+    expected = ["created", "read", "sealed", "amended", "deleted", "created", "burned", "created", "created"]
+    expected += ["expired", "created", "expired"]
+    assert [action for action, _, _ in audited(witness)] == expected
+    assert {times for _, _, times in audited(witness)} == {1}
+
+
+async def test_the_chain_of_the_file_verifies(store: SqliteStore, witness: sqlite3.Connection) -> None:
+    """The rows in the file are the chain that its head says, and their details open."""
+    await put(store, KEY, max_reads=3)
+    await asyncio.gather(*(store.claim(KEY, by=CALLER) for _ in range(2)))
+    ((salt, head, length),) = witness.execute("SELECT salt, head, length FROM audit_chain").fetchall()
+    chain = store._keyring.resume_audit_chain(salt)
+    before, details = chain.start, []
+    columns = "number, at, action, caller, fingerprint, count, detail, mac"
+    for stored in witness.execute(f"SELECT {columns} FROM audit ORDER BY number"):
+        row = AuditRow(*stored)
+        assert chain.verify(before, row)
+        before = row.mac
+        details.append(chain.open_detail(row))
+    assert (before, len(details)) == (head, length)
+    assert details == [("acme", "KEY", "192.0.2.7")] * 3
+
+
+async def test_every_start_begins_a_chain(tmp_path: Path, opened: Opener) -> None:
+    """Each start has a chain of its own, and the older ones stay."""
+    for _ in range(3):
+        store = await opened(tmp_path)
+        await put(store, Identity("KEY", f"org{_}"))
+        await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "sirrd.db")) as reader:
+        assert reader.execute("SELECT length FROM audit_chain").fetchall() == [(1,)] * 3
+        assert len(set(reader.execute("SELECT salt FROM audit_chain"))) == 3
+
+
+async def test_a_tick_tells_the_head_of_the_chain(store: SqliteStore, witness: sqlite3.Connection) -> None:
+    """What the log keeps on each tick is enough to notice that rows were cut off later."""
+    await put(store)
+    kept = await store.tidy()
+    ((head, length),) = witness.execute("SELECT head, length FROM audit_chain").fetchall()
+    assert (kept["audit_head"], kept["audit_length"], kept["wal"]) == (head.hex(), length, "truncated")
+
+
+# Slots.
+
+
+async def test_slots_are_reused_and_never_deleted(store: SqliteStore, witness: sqlite3.Connection) -> None:
+    """A thousand secrets one after another need one slot; a free slot holds zeros."""
+    for n in range(50):
+        await put(store, Identity(f"{n:064x}"))
+        await store.claim(Identity(f"{n:064x}"), by=CALLER)
+    assert witness.execute("SELECT id, free, salt FROM slot").fetchall() == [(1, 1, bytes(32))]
+
+
+@pytest.mark.parametrize("way", ["burn", "delete", "prune", "expired key", "amend"])
+async def test_every_way_to_go_erases_the_salt(
+    store: SqliteStore, witness: sqlite3.Connection, clock: SetClock, way: str
+) -> None:
+    """Burning, deleting, pruning, taking over an expired key and amending leave no old salt in its slot."""
+    await put(store, KEY, life=10, delete=way != "amend")
+    ((old,),) = witness.execute("SELECT salt FROM slot").fetchall()
+    if way == "burn":
+        await store.claim(KEY, by=CALLER)
+    elif way == "delete":
+        await store.remove(KEY, by=CALLER)
+    elif way == "amend":
+        await amend(store, KEY, plaintext=Plaintext(b"new"))
+    else:
+        clock.at += 10
+        if way == "prune":
+            await store.prune(org=None, by=CALLER)
+        else:
+            await put(store, KEY)
+    assert (old,) not in witness.execute("SELECT salt FROM slot").fetchall()
+
+
+async def test_sealing_and_counting_keep_the_salt(store: SqliteStore, witness: sqlite3.Connection) -> None:
+    """A read that does not burn leaves the record as it is."""
+    await put(store, KEY, max_reads=1, delete=False)
+    before = witness.execute("SELECT salt FROM slot").fetchall()
+    await store.claim(KEY, by=CALLER)
+    assert witness.execute("SELECT salt FROM slot").fetchall() == before
+
+
+# Amendments and keys.
+
+
+async def test_an_amendment_reseals_under_its_new_terms(store: SqliteStore, witness: sqlite3.Connection) -> None:
+    """After an amendment the value opens, and nothing of the old sealed form is left in the row."""
+    await put(store, KEY, delete=False)
+    before = witness.execute("SELECT sealed, label FROM secret").fetchone()
+    await amend(store, KEY)
+    after = witness.execute("SELECT sealed, label FROM secret").fetchone()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+    assert (await store.claim(KEY, by=CALLER)).plaintext == VALUE
+
+
+async def test_a_burning_secret_cannot_be_amended(store: SqliteStore) -> None:
+    """`delete=true` secrets refuse amendments and stay as they are."""
+    await put(store)
+    with pytest.raises(NotAmendable):
+        await amend(store, DROP)
+    assert (await store.claim(DROP, by=CALLER)).plaintext == VALUE
+
+
+async def test_two_puts_of_one_key_at_once_store_one(store: SqliteStore) -> None:
+    """Of concurrent puts under one key exactly one succeeds."""
+    outcomes = await asyncio.gather(*(put(store, KEY) for _ in range(8)), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(KeyExists) == 7
+    assert outcomes.count(None) == 1
+
+
+async def test_prune_works_in_batches(store: SqliteStore, clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prune removes a bounded number at a time, and says 0 at the end; other orgs are left alone."""
+    await asyncio.gather(*(put(store, Identity(f"k{n}", f"org{n % 2}"), life=1) for n in range(2400)))
+    clock.at += 1
+    assert await store.prune(org="org0", by=CALLER) == 1000
+    assert await store.prune(org="org0", by=CALLER) == 200
+    assert await store.prune(org="org0", by=CALLER) == 0
+    assert await store.prune(org=None, by=CALLER) == 1000
+
+
+async def test_pruned_space_is_returned(store: SqliteStore, clock: SetClock, tmp_path: Path) -> None:
+    """After a prune and a tick the file is smaller."""
+    large = Plaintext(b"x" * 100_000)
+    await asyncio.gather(*(put(store, Identity(f"{n:064x}"), life=1, value=large) for n in range(100)))
+    await store.tidy()
+    full = (tmp_path / "sirrd.db").stat().st_size
+    clock.at += 1
+    await store.prune(org=None, by=CALLER)
+    await store.tidy()
+    assert (tmp_path / "sirrd.db").stat().st_size < full / 2
+
+
+# Opening and closing.
+
+
+async def test_the_pragmas_took(store: SqliteStore) -> None:
+    """Durability, zeroing and the place of temporary data read back as they were set."""
+    expected = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "temp_store": 2, "auto_vacuum": 2}
+    for name, value in expected.items():
+        assert store._writing.execute(f"PRAGMA {name}").fetchone() == (value,)
+    assert store._writing.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    assert store._writing.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert store._writing.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
+
+
+async def test_a_pragma_that_did_not_take_is_refused(
+    tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SQLite that ignores a pragma is refused at the start."""
+    monkeypatch.setattr(module, "_PRAGMAS", tuple(each.replace("=ON", "=FAST") for each in module._PRAGMAS))
+    with pytest.raises(BadFolder, match="secure_delete"):
+        await opened(tmp_path)
+
+
+async def test_the_reading_connection_cannot_write(store: SqliteStore) -> None:
+    """Queries go through a connection that could not change anything if it wanted."""
+    with pytest.raises(sqlite3.OperationalError):
+        await store._reading.execute("DELETE FROM secret")
+
+
+async def test_a_reader_in_the_way_holds_up_the_checkpoint_and_nothing_else(
+    store: SqliteStore, witness: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a cursor open elsewhere the tick says so, writes go on, and the next tick truncates."""
+    monkeypatch.setattr(module, "_CHECKPOINT_TRIES", 2)
+    await put(store, KEY)
+    witness.execute("BEGIN")
+    witness.execute("SELECT count(*) FROM secret").fetchall()
+    await put(store)
+    tidying = asyncio.ensure_future(store.tidy())
+    assert (await store.claim(DROP, by=CALLER)).plaintext == VALUE
+    assert (await tidying)["wal"] == "held by a reader"
+    witness.execute("COMMIT")
+    assert (await store.tidy())["wal"] == "truncated"
+
+
+async def test_a_key_that_does_not_belong_is_refused_and_nothing_touched(tmp_path: Path, opened: Opener) -> None:
+    """A wrong master key is an error before a byte of the database changes."""
+    store = await opened(tmp_path)
+    await put(store)
+    await store.close()
+    before = (tmp_path / "sirrd.db").read_bytes()
+    with pytest.raises(WrongKey):
+        await opened(tmp_path, masters=masters("ab" * 32))
+    assert (tmp_path / "sirrd.db").read_bytes() == before
+
+
+async def test_a_new_first_key_is_known_before_a_row_uses_it(tmp_path: Path, opened: Opener) -> None:
+    """With a second key in front, old rows open, new ones are sealed by it, and both keys are needed from then on."""
+    store = await opened(tmp_path)
+    await put(store, DROP)
+    await store.close()
+    store = await opened(tmp_path, masters=masters("ab" * 32, MASTER_KEY))
+    await put(store, KEY)
+    await store.close()
+    for alone in ("ab" * 32, MASTER_KEY):
+        with pytest.raises(WrongKey):
+            await opened(tmp_path, masters=masters(alone))
+    store = await opened(tmp_path, masters=masters(MASTER_KEY, "ab" * 32))
+    assert (await store.claim(DROP, by=CALLER)).plaintext == VALUE
+    assert (await store.claim(KEY, by=CALLER)).plaintext == VALUE
+
+
+async def test_a_database_of_a_newer_release_is_refused(tmp_path: Path, opened: Opener) -> None:
+    """A schema that this release does not know is left alone, with a hint."""
+    await (await opened(tmp_path)).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "sirrd.db", isolation_level=None)) as other:
+        other.execute(f"PRAGMA user_version = {len(migrations()) + 1}")
+    with pytest.raises(BadFolder, match="newer release"):
+        await opened(tmp_path)
+
+
+async def test_a_migration_that_was_interrupted_is_done_again(tmp_path: Path, opened: Opener) -> None:
+    """A file in which the first migration did not commit is a new database."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "sirrd.db", isolation_level=None)) as half:
+        half.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        half.execute("PRAGMA journal_mode=WAL")
+    assert (tmp_path / "sirrd.db").stat().st_size > 0
+    store = await opened(tmp_path)
+    await put(store)
+    assert (await store.claim(DROP, by=CALLER)).plaintext == VALUE
+
+
+async def test_closed_means_unavailable(store: SqliteStore) -> None:
+    """After closing, everything is refused, and nothing hangs."""
+    await put(store)
+    await store.close()
+    for refused in (put(store, KEY), store.claim(DROP, by=CALLER), store.peek(DROP), store.check()):
+        with pytest.raises(Unavailable):
+            await refused
+
+
+async def test_time_is_taken_inside_the_unit(store: SqliteStore, clock: SetClock) -> None:
+    """A claim that waited past the end of a life finds nothing."""
+    await put(store, life=10)
+    waiting = asyncio.ensure_future(store.claim(DROP, by=CALLER))
+    clock.at = NOW + 10
+    with pytest.raises(Gone):
+        await waiting
