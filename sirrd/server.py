@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from sirrd.http.context import Readiness
 from sirrd.protocol import IDLE_SECONDS, Protocol
 
 BACKLOG: Final = 2048
+_GC_THRESHOLD: Final = 20_000  # allocations; requests leave few cycles behind
 _SWEEP_TICKS: Final = 100  # uvicorn ticks ten times a second
 
 
@@ -61,8 +63,16 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
         timeout_keep_alive=IDLE_SECONDS,
     )
     async with app.router.lifespan_context(app) as state:
+        _spare_the_collector()
         server = _Server(config, settings, readiness, state or {}, lambda: started(address))
         await server.serve(sockets=[listener])
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector from walking through all modules again and again: what is there now stays."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD)
 
 
 @contextlib.contextmanager

@@ -1,33 +1,46 @@
 """Puts the application together: read this first.
 
-A request passes `Edge` (headers, log line), `Cors` (only if origins are listed), `Net` (an answer to what nobody
-expected), the table of exceptions in `problems`, the route table in `routes`, and a handler in `secrets`, `operator` or
-`reveal`, which calls `DeadDrop`.
+A request passes `Edge` (headers, log line), `Cors` (only if origins are listed), `Net` (answers exceptions, by the
+table in `problems`), the route table in `routes`, and a handler in `secrets`, `operator` or `reveal`, which calls
+`DeadDrop`.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from sirrd.assembly import deaddrop_of
 from sirrd.background import ticking
 from sirrd.clock import Clock, SystemClock
 from sirrd.config import Settings
 from sirrd.entropy import Entropy, SystemEntropy
-from sirrd.errors import SirrdError
-from sirrd.http import problems
 from sirrd.http.context import Context, Readiness
 from sirrd.http.cors import Cors
 from sirrd.http.edge import Edge, Net
 from sirrd.http.peers import Peers
-from sirrd.http.routes import routes
+from sirrd.http.routes import dispatch
 from sirrd.log import RequestLog, default_format, stderr
+
+
+class Application(Starlette):
+    """Starlette, with layers of our own for requests: why stands in docs/decisions/0009.
+
+    Args:
+        served: What serves requests.
+        lifespan: Opens what they stand on.
+    """
+
+    def __init__(self, served: ASGIApp, *, lifespan: Lifespan[Application]) -> None:
+        super().__init__(lifespan=lifespan)
+        self._served = served
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, or a message of the lifespan."""
+        await (self._served if scope["type"] == "http" else super().__call__)(scope, receive, send)
 
 
 def create_app(
@@ -37,7 +50,7 @@ def create_app(
     entropy: Entropy | None = None,
     readiness: Readiness | None = None,
     announced: str = "",
-) -> Starlette:
+) -> Application:
     """Build the application; the data folder is opened when its lifespan begins.
 
     Args:
@@ -68,18 +81,8 @@ def create_app(
                 yield {"drop": drop, "context": context}
             log.flush()
 
-    middleware = [Middleware(Edge, peers=context.peers, log=log, clock=clock, entropy=entropy)]
+    served: ASGIApp = Net(dispatch)
     if settings.cors_origins:
-        middleware.append(Middleware(Cors, origins=settings.cors_origins))
-    middleware.append(Middleware(Net))
-    # Starlette's types want its own Response; any ASGI application does.
-    table: dict[Any, Any] = {SirrdError: problems.on_error, HTTPException: problems.on_http_error}
-    app = Starlette(
-        routes=routes(),
-        middleware=middleware,
-        exception_handlers=table,
-        lifespan=lifespan,
-    )
-    # A redirect would put the id of a secret into a Location header built from Host.
-    app.router.redirect_slashes = False
-    return app
+        served = Cors(served, origins=settings.cors_origins)
+    served = Edge(served, peers=context.peers, log=log, clock=clock, entropy=entropy)
+    return Application(served, lifespan=lifespan)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
-from starlette.requests import Request as StarletteRequest
+from starlette.types import Receive, Scope
 
 from sirrd.deaddrop import DeadDrop
 from sirrd.errors import StorageError
@@ -25,6 +26,7 @@ class Trace:
         route: The template of the path.
         caller: The caller's kind.
         fingerprint: The secret's.
+        status: Of the answer, once its head is out; 0 before.
     """
 
     request_id: str
@@ -32,6 +34,7 @@ class Trace:
     route: str = "-"
     caller: str = "-"
     fingerprint: str | None = None
+    status: int = 0
 
 
 @dataclass
@@ -87,4 +90,20 @@ class State(TypedDict):
     trace: Trace
 
 
-Request = StarletteRequest[State]
+class Request:
+    """What a handler is given. Starlette's own is made for far more than JSON and a form, and costs as much as a claim.
+
+    Attributes:
+        scope: The ASGI scope.
+        receive: Gives the body, piece by piece.
+        path_params: The segments that the template of the path names.
+        state: The lifespan state, with the request's trace.
+    """
+
+    __slots__ = ("path_params", "receive", "scope", "state")
+
+    def __init__(self, scope: Scope, receive: Receive, path_params: Mapping[str, str]) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.path_params = path_params
+        self.state: State = scope["state"]

@@ -42,9 +42,6 @@ class Cors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a preflight, or let the request through and mark its answer."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         methods = methods_for_others(scope["path"])
         if not methods:
             await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The outermost layer, with headers on every answer and the request's line in the log; and the net under a crash."""
+"""The outermost layer, with headers on every answer and the request's line in the log; and the net under exceptions."""
 
 from __future__ import annotations
 
@@ -42,18 +42,13 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         began = time.perf_counter()
         trace = Trace(self._entropy(REQUEST_ID_BYTES).hex(), self._peers.address(scope))
         scope["state"]["trace"] = trace
-        status = 0
 
         async def stamped(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                trace.status = message["status"]
                 headers = HEADERS | dict(message["headers"])
                 headers[b"x-request-id"] = trace.request_id.encode()
                 message["headers"] = list(headers.items())
@@ -66,34 +61,38 @@ class Edge:
             took = time.perf_counter() - began
             self._log.add(
                 RequestLine(
-                    method, trace.route, status, took, trace.caller, trace.address, trace.request_id, trace.fingerprint
+                    method,
+                    trace.route,
+                    trace.status,
+                    took,
+                    trace.caller,
+                    trace.address,
+                    trace.request_id,
+                    trace.fingerprint,
                 ),
                 at=self._clock.now(),
             )
 
 
 class Net:
-    """Answers what nobody expected, below the layers that mark every answer."""
+    """Answers exceptions: those of the table, and what nobody expected. Below it nothing needs a `try`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        has_begun = False
-
-        async def watched(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send)
         except ClientDisconnect:
             # Nobody is left to be answered.
             pass
-        except Exception:
-            logger.exception("a request failed", extra={"fields": {"request_id": scope["state"]["trace"].request_id}})
-            if not has_begun:
-                await problems.crashed(as_page=problems.is_page(scope["path"]))(scope, receive, send)
+        except Exception as error:
+            answer = problems.solve(scope, error)
+            trace: Trace = scope["state"]["trace"]
+            if answer is None:
+                logger.exception("a request failed", extra={"fields": {"request_id": trace.request_id}})
+                answer = problems.crashed(as_page=problems.is_page(scope["path"]))
+            if not trace.status:
+                await answer(scope, receive, send)
             # Where part of an answer is out, ending here without its last chunk breaks the connection.

@@ -5,14 +5,13 @@ from __future__ import annotations
 from html import escape
 from typing import Final, NamedTuple
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request as StarletteRequest
+from starlette.types import Scope
 
 from sirrd import errors
 from sirrd.errors import SirrdError
 from sirrd.events import Action
 from sirrd.http import html
-from sirrd.http.context import Request
+from sirrd.http.context import State
 from sirrd.http.wire import Answer, Header, as_json
 from sirrd.model import Caller
 
@@ -62,24 +61,17 @@ _COUNTED: Final[dict[type[SirrdError], Action]] = {
 }
 
 
-async def on_error(request: StarletteRequest, error: Exception) -> Answer:
-    """Answer an exception of ours, and count what a stranger tried."""
-    ours: Request = request  # type: ignore[assignment]  # Starlette's handlers are typed without the lifespan state
+def solve(scope: Scope, error: Exception) -> Answer | None:
+    """Return the answer to an exception of ours, and count what a stranger tried; None if nobody expected it."""
     if not isinstance(error, SirrdError) or type(error) not in TABLE:
-        raise error
-    trace = ours.state["trace"]
+        return None
+    state: State = scope["state"]
+    trace = state["trace"]
     if (action := _COUNTED.get(type(error))) is not None:
-        ours.state["drop"].note(action, by=Caller("anonymous", trace.address))
+        state["drop"].note(action, by=Caller("anonymous", trace.address))
     if isinstance(error, errors.SecretError):
         trace.fingerprint = error.fingerprint
-    return answer(error, as_page=is_page(request.scope["path"]))
-
-
-async def on_http_error(request: StarletteRequest, error: Exception) -> Answer:
-    """Answer what Starlette itself refuses: a path that no route has."""
-    if isinstance(error, HTTPException) and error.status_code == TABLE[errors.NoRoute].status:
-        return answer(errors.NoRoute(), as_page=is_page(request.scope["path"]))
-    raise error
+    return answer(error, as_page=is_page(scope["path"]))
 
 
 def is_page(path: str) -> bool:

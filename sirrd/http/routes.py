@@ -6,10 +6,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sirrd.errors import MethodNotAllowed
+from sirrd.errors import MethodNotAllowed, NoRoute
 from sirrd.http import openapi, operator, reveal, secrets
 from sirrd.http.context import Request
 
@@ -21,21 +20,19 @@ class Resource:
 
     One object per path, rather than one route per method, gives a 405 that lists them all, and never lets HEAD fall
     through to a GET handler that spends a read.
+
+    Attributes:
+        path: Its template; `{name}` stands for one segment.
+        handlers: Who answers which method.
+        allowed: Every method, as the value of an `Allow` header.
+        pattern: What matches its paths; the whole path, or nothing.
     """
 
     def __init__(self, path: str, **handlers: Handler) -> None:
         self.path = path
         self.handlers = handlers
         self.allowed = ", ".join(handlers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request to the handler of its method, and send what that answers."""
-        scope["state"]["trace"].route = self.path
-        handler = self.handlers.get(scope["method"])
-        if handler is None:
-            raise MethodNotAllowed(self.allowed)
-        answer = await handler(Request(scope, receive))
-        await answer(scope, receive, send)
+        self.pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
 
 
 def both(handler: Handler) -> dict[str, Any]:
@@ -66,10 +63,37 @@ RESOURCES: Final = (
 )
 
 
-def routes() -> list[Route]:
-    """Return the table as Starlette wants it."""
-    found = [Route(resource.path, resource) for resource in RESOURCES]
-    for route in found:
-        # Starlette ends its patterns with `$`, which also matches before a line break at the end of a path.
-        route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
-    return found
+_WITH_SEGMENTS: Final = tuple(resource for resource in RESOURCES if "{" in resource.path)
+_WITHOUT_SEGMENTS: Final = {resource.path: resource for resource in RESOURCES if "{" not in resource.path}
+_NO_SEGMENTS: Final[dict[str, str]] = {}
+
+
+def find(path: str) -> tuple[Resource, dict[str, str]]:
+    """Return the resource of a decoded path, and its segments by their names.
+
+    Raises:
+        NoRoute: There is none.
+    """
+    if (resource := _WITHOUT_SEGMENTS.get(path)) is not None:
+        return resource, _NO_SEGMENTS
+    for resource in _WITH_SEGMENTS:
+        if (match := resource.pattern.fullmatch(path)) is not None:
+            return resource, match.groupdict()
+    raise NoRoute
+
+
+async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+    """Hand the request to the handler of its path and method, and send what that answers.
+
+    Raises:
+        NoRoute: The path is not in the table.
+        MethodNotAllowed: It is, but without this method.
+        SirrdError: As the handler says.
+    """
+    resource, segments = find(scope["path"])
+    scope["state"]["trace"].route = resource.path
+    handler = resource.handlers.get(scope["method"])
+    if handler is None:
+        raise MethodNotAllowed(resource.allowed)
+    answer = await handler(Request(scope, receive, segments))
+    await answer(scope, receive, send)

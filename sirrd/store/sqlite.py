@@ -47,9 +47,11 @@ _PRAGMAS: Final = (
     "PRAGMA cache_size=-32000",
     "PRAGMA wal_autocheckpoint=4000",
 )
+_READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY")
 _EXPECTED: Final = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "temp_store": 2, "auto_vacuum": 2}
 
-_COLUMNS: Final = 'seq, lookup, slot, created_at, expires_at, max_reads, "delete", read_count, label, sealed'
+_SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
+_COLUMNS: Final = f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", read_count, label, sealed'
 _LIVE: Final = "(expires_at IS NULL OR expires_at > :now)"
 _COUNT: Final = f"""
     UPDATE secret SET read_count = read_count + 1
@@ -66,7 +68,6 @@ _REMOVE_EXPIRED: Final = (
     "DELETE FROM secret WHERE lookup = :lookup AND expires_at IS NOT NULL AND expires_at <= :now RETURNING slot"
 )
 _BARE: Final = f"SELECT lookup FROM secret WHERE bare = :bare AND {_LIVE} LIMIT 2"
-_SALT: Final = "SELECT salt FROM slot WHERE id = ?"
 _ERASE: Final = "UPDATE slot SET salt = ?, free = 1 WHERE id = ?"
 _REUSE: Final = (
     "UPDATE slot SET salt = ?, free = 0 WHERE id = (SELECT id FROM slot WHERE free = 1 LIMIT 1) RETURNING id"
@@ -95,6 +96,7 @@ class Row(NamedTuple):
     seq: int
     lookup: bytes
     slot: int
+    salt: bytes | None
     created_at: int
     expires_at: int | None
     max_reads: int | None
@@ -111,9 +113,10 @@ class Row(NamedTuple):
         """The terms of the secret."""
         return Terms(self.created_at, self.expires_at, self.max_reads, bool(self.delete))
 
-    def record(self, salt: bytes) -> SealedRecord:
-        """Return what the keyring can open."""
-        return SealedRecord(self.lookup, salt, self.sealed, self.label, self.terms)
+    @property
+    def record(self) -> SealedRecord:
+        """What the keyring can open; a row whose slot is missing has no salt, and so does not open."""
+        return SealedRecord(self.lookup, self.salt or ERASED_SALT, self.sealed, self.label, self.terms)
 
 
 class SqliteStore:
@@ -127,6 +130,7 @@ class SqliteStore:
         writer: Writer,
         writing: sqlite3.Connection,
         reading: aiosqlite.Connection,
+        looking_up: sqlite3.Connection,
         clock: Clock,
         min_free_bytes: int,
     ) -> None:
@@ -135,6 +139,7 @@ class SqliteStore:
         self._writer = writer
         self._writing = writing
         self._reading = reading
+        self._looking_up = looking_up
         self._clock = clock
         self._min_free_bytes = min_free_bytes
         self._room = (0.0, True)
@@ -161,6 +166,10 @@ class SqliteStore:
                 keyring = Keyring(masters, _settle_keys(writing, masters))
                 reading = await _connect_reader(path)
                 unless_opened.push_async_callback(reading.close)
+                looking_up = sqlite3.connect(_read_only(path), uri=True, isolation_level=None, timeout=0)
+                unless_opened.callback(looking_up.close)
+                for pragma in _READER_PRAGMAS:
+                    looking_up.execute(pragma)
                 writer = Writer(writing, trail=_Trail(writing, keyring.audit_chain(), clock), clock=clock)
                 unless_opened.pop_all()
         except sqlite3.Error as error:
@@ -173,6 +182,7 @@ class SqliteStore:
             writer=writer,
             writing=writing,
             reading=reading,
+            looking_up=looking_up,
             clock=clock,
             min_free_bytes=min_free_bytes,
         )
@@ -230,7 +240,7 @@ class SqliteStore:
             if not rows:
                 raise self._why_not(transaction, found)
             row = Row(*rows[0])
-            record = row.record(_salt_of(transaction, row))
+            record = row.record
             plaintext = self._keyring.open_value(record)
             fingerprint = self._keyring.fingerprint(row.lookup)
             if burns:
@@ -261,7 +271,7 @@ class SqliteStore:
             row = Row(*rows[0])
             if row.delete:
                 raise NotAmendable(fingerprint)
-            old = row.record(_salt_of(transaction, row))
+            old = row.record
             identity = keyring.open_label(old)
             plaintext = keyring.open_value(old)
             if not isinstance(amendment.plaintext, Unset):
@@ -288,9 +298,8 @@ class SqliteStore:
             if not rows:
                 raise Gone(fingerprint)
             row = Row(*rows[0])
-            record = row.record(_salt_of(transaction, row))
             transaction.execute(_ERASE, (ERASED_SALT, row.slot))
-            self._note(transaction, Action.DELETED, record, fingerprint, target, by)
+            self._note(transaction, Action.DELETED, row.record, fingerprint, target, by)
             return fingerprint
 
         return await self._writer.submit(unit)
@@ -354,9 +363,9 @@ class SqliteStore:
         if isinstance(target, Identity):
             lookup = self._keyring.lookup(target)
         else:
-            rows = await self._fetch(_BARE, {"bare": self._keyring.bare_lookup(target), "now": now})
+            rows = await self._look_up(_BARE, {"bare": self._keyring.bare_lookup(target), "now": now})
             lookup = _only(rows)
-        for row in await self._fetch(_PEEK, {"lookup": lookup, "now": now}):
+        for row in await self._look_up(_PEEK, {"lookup": lookup, "now": now}):
             return self._describe(row)
         raise Gone(self._keyring.fingerprint(lookup))
 
@@ -390,7 +399,19 @@ class SqliteStore:
         identity = self._keyring.open_label(SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms))
         return Metadata(identity.name, identity.org, self._keyring.fingerprint(lookup), terms, read_count)
 
+    async def _look_up(self, sql: str, arguments: dict[str, Any]) -> list[Any]:
+        """Run a query that touches a few cached pages, here and now: a hop to a thread costs ten times the query."""
+        try:
+            return self._looking_up.execute(sql, arguments).fetchall()
+        except sqlite3.Error:
+            return await self._fetch(sql, arguments)
+
     async def _fetch(self, sql: str, arguments: dict[str, Any]) -> list[Any]:
+        """Run a query on the thread of aiosqlite, where it may take its time.
+
+        Raises:
+            Unavailable: It failed.
+        """
         try:
             return list(await self._reading.execute_fetchall(sql, arguments))
         except (sqlite3.Error, ValueError) as error:
@@ -438,6 +459,7 @@ class SqliteStore:
     async def close(self) -> None:
         """See `Store.close`."""
         try:
+            self._looking_up.close()
             await self._reading.close()
             await self._truncate()
         finally:
@@ -490,11 +512,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _read_only(path: Path) -> str:
+    return f"{path.as_uri()}?mode=ro"
+
+
 async def _connect_reader(path: Path) -> aiosqlite.Connection:
     """Open the connection for queries. Its thread keeps the process alive, so it must end with it."""
-    reading = await aiosqlite.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    reading = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None)
     try:
-        for pragma in ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY"):
+        for pragma in _READER_PRAGMAS:
             await reading.execute_fetchall(pragma)
     except BaseException:
         await reading.close()
@@ -514,7 +540,7 @@ def _check_keys(path: Path, masters: MasterKeys) -> None:
     """Check, without writing, that the master keys are those of the database, if there is one."""
     if not path.exists() or not path.stat().st_size:
         return
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    connection = sqlite3.connect(_read_only(path), uri=True)
     try:
         if check_version(connection):
             for (check_value,) in connection.execute("SELECT check_value FROM master_key"):
@@ -548,12 +574,6 @@ def _take_slot(transaction: Transaction, salt: bytes) -> int:
     if slot is None:
         raise Unavailable
     return slot
-
-
-def _salt_of(transaction: Transaction, row: Row) -> bytes:
-    """Return the salt of a row; one whose slot is missing has none, and so does not open."""
-    found = transaction.execute(_SALT, (row.slot,)).fetchall()
-    return bytes(found[0][0]) if found else ERASED_SALT
 
 
 def _only(rows: Sequence[Sequence[bytes]]) -> bytes:
