@@ -105,7 +105,8 @@ def _headers(error: SirrdError) -> list[Header]:
 
 def _present(status: int, text: str, code: str, field: str | None, headers: list[Header], *, as_page: bool) -> Answer:
     if as_page:
-        return html.page(status, _TITLES.get(status, "This did not work"), f"<p>{escape(_sentence(text))}</p>", headers)
+        title, advice = _PAGES.get(status, ("This did not work", ""))
+        return html.page(status, title, f"<p>{escape(_sentence(text))} {advice}</p>", headers)
     return as_json(status, {"error": text, "code": code} | ({} if field is None else {"field": field}), headers)
 
 
@@ -113,4 +114,8 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
-_TITLES: Final = {404: "This secret is gone", 410: "This secret is sealed", 400: "This link is not complete"}
+_PAGES: Final = {
+    400: ("This link is not complete", "Copy the whole link, or ask whoever sent it for a new one."),
+    404: ("This secret is gone", "If you have not seen it, ask whoever sent the link for a new one."),
+    410: ("This secret is sealed", "Whoever sent the link can open it again."),
+}
