@@ -32,23 +32,24 @@ async def deaddrop_of(
     folder = DataFolder(settings.data_dir)
     for warning in folder.prepare():
         logger.warning(warning)
-    folder.lock()
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        folder.lock()
+        stack.callback(folder.unlock)
         store = await SqliteStore.open(
             folder.database,
             masters=MasterKeys(keys or folder.master_keys(entropy), entropy),
             clock=clock,
             min_free_bytes=settings.min_free_bytes,
         )
+        stack.push_async_callback(store.close)
         drop = DeadDrop(store, caps=settings.caps, clock=clock, entropy=entropy)
+        stack.push_async_callback(_flush_everything, drop)
         folder.announce(announced)
-        try:
-            yield drop
-        finally:
-            try:
-                await drop.flush(everything=True)
-            except StorageError:
-                logger.warning("counts of the last minute could not be written")
-            await store.close()
-    finally:
-        folder.unlock()
+        yield drop
+
+
+async def _flush_everything(drop: DeadDrop) -> None:
+    try:
+        await drop.flush(everything=True)
+    except StorageError:
+        logger.warning("counts of the last minute could not be written")

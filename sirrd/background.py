@@ -28,25 +28,30 @@ async def tick(drop: DeadDrop, *, prune: bool = True) -> None:
     logger.info("tick", extra={"fields": {"pruned": pruned, **kept}})
 
 
-async def _run(drop: DeadDrop, *, every: float, prune: bool) -> None:
+async def _run(drop: DeadDrop, *, prune_interval_seconds: float) -> None:
+    every = min(prune_interval_seconds or CHECKPOINT_SECONDS, CHECKPOINT_SECONDS)
+    elapsed = 0.0
     while True:
         await asyncio.sleep(every)
+        elapsed += every
+        is_due = 0 < prune_interval_seconds <= elapsed
+        if is_due:
+            elapsed = 0.0
         try:
-            await tick(drop, prune=prune)
+            await tick(drop, prune=is_due)
         except Exception as error:  # noqa: BLE001 - the job's edge: the next tick must come whatever this one met
             logger.error("a tick failed: %s", type(error).__name__)
 
 
 @contextlib.asynccontextmanager
 async def ticking(drop: DeadDrop, *, prune_interval_seconds: float) -> AsyncIterator[None]:
-    """Tick in the background; an interval of 0 stops the pruning, never the checkpoint.
+    """Tick in the background, at least once a minute.
 
     Args:
         drop: What to keep tidy.
-        prune_interval_seconds: Seconds between two ticks.
+        prune_interval_seconds: Seconds between two prunes; 0 stops them, never the checkpoints.
     """
-    every, prune = (prune_interval_seconds, True) if prune_interval_seconds else (CHECKPOINT_SECONDS, False)
-    task = asyncio.create_task(_run(drop, every=every, prune=prune))
+    task = asyncio.create_task(_run(drop, prune_interval_seconds=prune_interval_seconds))
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from sirrd import __version__
@@ -38,7 +38,14 @@ class CommandError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Nobody reads any more. Python would end with 120 when it tries again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -60,10 +67,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
             logger.warning(warning)
         command(settings)
     except StartupError as error:
-        _complain(error)
+        complain(error)
         return CANNOT_START
     except (CommandError, SirrdError) as error:
-        _complain(error)
+        complain(error)
         return FAILED
     return DONE
 
@@ -106,7 +113,7 @@ def _prune(settings: Settings) -> None:
     from sirrd.model import Caller  # noqa: PLC0415
     from sirrd.store.folder import DataFolder  # noqa: PLC0415
 
-    async def offline() -> int:
+    async def offline() -> object:
         async with deaddrop_of(settings, clock=SystemClock(), entropy=SystemEntropy()) as drop:
             pruned = await drop.prune(by=Caller("local"))
             await tick(drop)
@@ -119,7 +126,7 @@ def _prune(settings: Settings) -> None:
         address = DataFolder(settings.data_dir).holder()
         if not address:
             raise CommandError("another process holds the data folder, and it is not a daemon that listens") from None
-        pruned = _asked(settings, "POST", address + "/prune", seconds=_PRUNE_SECONDS)["pruned"]
+        pruned = _asked(settings, "POST", address + "/prune", "pruned", seconds=_PRUNE_SECONDS)
     print(f"pruned {pruned}")
 
 
@@ -134,11 +141,11 @@ def _check_config(settings: Settings) -> None:
 
 
 def _health(settings: Settings) -> None:
-    print(_asked(settings, "GET", local_url(settings.host, settings.port) + "/health")["status"])
+    print(_asked(settings, "GET", local_url(settings.host, settings.port) + "/health", "status"))
 
 
-def _asked(settings: Settings, method: str, url: str, *, seconds: float = _HTTP_SECONDS) -> dict[str, Any]:
-    """Ask the daemon on this machine, directly: no proxy, no redirect."""
+def _asked(settings: Settings, method: str, url: str, member: str, *, seconds: float = _HTTP_SECONDS) -> object:
+    """Ask the daemon on this machine, directly (no proxy, no redirect), and return a member of what it says."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
     key = settings.master_api_key
@@ -151,9 +158,11 @@ def _asked(settings: Settings, method: str, url: str, *, seconds: float = _HTTP_
         raise CommandError(f"no daemon answers at {parts.netloc}") from None
     finally:
         connection.close()
-    if response.status != http.client.OK or not isinstance(content, dict):
+    if response.status != http.client.OK:
         raise CommandError(f"the daemon at {parts.netloc} answered {response.status}")
-    return content
+    if not isinstance(content, dict) or member not in content:
+        raise CommandError(f"what answers at {parts.netloc} is no sirrd")
+    return content[member]
 
 
 def _refuse_open_server(settings: Settings) -> None:
@@ -222,8 +231,9 @@ def _log_format(settings: Settings) -> Format:
     return settings.log_format or default_format(stderr())
 
 
-def _complain(error: Exception) -> None:
-    _say(f"sirrd: {error}")
+def complain(error: Exception) -> None:
+    """Tell the operator what went wrong, and what could be done about it."""
+    _say(f"sirrd: {str(error) or (error.__doc__ or type(error).__name__).partition('.')[0].lower()}")
     if (hint := getattr(error, "hint", None)) is not None:
         _say(f"hint: {hint}")
 

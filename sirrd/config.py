@@ -118,6 +118,8 @@ class Settings(BaseSettings):
     def _is_base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        if not value.isprintable() or value != value.strip():
+            raise ValueError("must be printable, without white space around it")
         parts = urlsplit(value)
         plain = re.fullmatch(r"[A-Za-z0-9._~/%-]*", parts.path) is not None
         if parts.scheme not in {"http", "https"} or not plain or parts.query or parts.fragment or "@" in parts.netloc:

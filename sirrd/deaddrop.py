@@ -7,6 +7,7 @@ transaction as the change.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -52,9 +53,10 @@ class DeadDrop:
     async def _put(self, identity: Identity, draft: Draft, *, by: Caller) -> Metadata:
         policy.check_draft(draft, caps=self._caps)
         self._check_room()
-        return await self._store.put(
-            identity, draft.plaintext, lambda now: policy.drafted(draft, caps=self._caps, now=now), by=by
-        )
+        with self._counting(by):
+            return await self._store.put(
+                identity, draft.plaintext, lambda now: policy.drafted(draft, caps=self._caps, now=now), by=by
+            )
 
     async def read(self, target: Target, *, by: Caller) -> Opened:
         """Reveal a secret, spending one read.
@@ -125,15 +127,15 @@ class DeadDrop:
         fingerprint = None if identity is None else self._store.fingerprint(identity)
         self._tally.add(action, at=self._clock.now(), caller=by, fingerprint=fingerprint)
 
-    def fingerprint(self, identity: Identity) -> str:
-        """Return what logs call a secret by."""
-        return self._store.fingerprint(identity)
-
     async def flush(self, *, everything: bool = False) -> None:
         """Write what was counted in past minutes (or everything, at the end) into the audit trail."""
+        if not self._store.has_room():
+            # What strangers cause must not take the last of the disk.
+            return
         counted = self._tally.drain(before=self._clock.now() + (60 if everything else 0))
         try:
-            await self._store.record(counted)
+            # Shielded, since a caller that is cancelled would take the counts along.
+            await asyncio.shield(self._store.record(counted))
         except StorageError:
             self._tally.restore(counted)
             raise

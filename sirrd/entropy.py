@@ -17,7 +17,7 @@ class SystemEntropy:
     """The kernel's generator, read in blocks.
 
     `os.urandom` drops the interpreter's lock on every call, which costs a busy event loop far more than the bytes do.
-    Every byte is handed out once and wiped from the block; a lock makes that true for any thread, and a forked child
+    Every byte is handed out once and taken out of the block; a lock makes that true for any thread, and a forked child
     begins with an empty block.
     """
 

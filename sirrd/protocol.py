@@ -1,8 +1,9 @@
 """The connection of one client: uvicorn's HTTP parser with bounds and with fewer system calls.
 
 uvicorn bounds neither the head of a request nor the time a connection may spend without one, and it goes on reading a
-body whose answer is out for as long as the client sends. Here a head has a size, an unread remainder has a size, and a
-connection that has no request under way has a time.
+body whose answer is out for as long as the client sends. It also takes the trailers of a chunked body for fields of the
+head. Here a head and trailers have a size, trailers count for nothing, an unread remainder has a size, and a connection
+that has no request under way has a time.
 """
 
 from __future__ import annotations
@@ -59,22 +60,41 @@ class Protocol(HttpToolsProtocol):
         super().connection_made(cast("asyncio.Transport", JoinedWrites(transport)))
         self._idle_since = self.loop.time()
         self._is_in_head = False
-        self._head_bytes = 0
+        self._may_be_in_trailers = False
+        self._is_fresh = False
+        self._field_bytes = 0
         self._unread_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived; refuse a head that does not end."""
+        """Parse what arrived; refuse a head, or trailers, that do not end."""
+        self._is_fresh = False
         super().data_received(data)
+        if (self._is_in_head or self._may_be_in_trailers) and not self._is_fresh:
+            self._field_bytes += len(data)
+            if self._field_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                self._refuse_fields()
+
+    def _refuse_fields(self) -> None:
         if self._is_in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response(_HEAD_TOO_LARGE)
+            self.send_400_response(_HEAD_TOO_LARGE)
+        else:
+            self.transport.abort()
+
+    def _begin_fields(self) -> None:
+        """Count from here: what came before in the same piece belongs to something else."""
+        self._is_fresh = True
+        self._field_bytes = 0
 
     def on_message_begin(self) -> None:
         """Begin a request."""
         self._is_in_head = True
-        self._head_bytes = 0
+        self._begin_fields()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field of the head; uvicorn would take those of trailers, which proxies do not check, for such."""
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application."""
@@ -82,14 +102,25 @@ class Protocol(HttpToolsProtocol):
         self._unread_bytes = 0
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        """Begin a chunk of the body; the last one is empty, and trailers may follow."""
+        self._may_be_in_trailers = True
+        self._begin_fields()
+
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body; once the request is answered, skip it, within a bound."""
+        self._may_be_in_trailers = False
         if self.cycle.response_complete:
             self._unread_bytes += len(body)
             if self._unread_bytes > MAX_UNREAD_BYTES:
                 self.transport.abort()
             return
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request."""
+        self._may_be_in_trailers = False
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""

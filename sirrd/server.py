@@ -83,12 +83,14 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
-    except OSError:
+    except (OSError, UnicodeError):
         raise PortTaken("the listening address cannot be resolved", hint="see SIRR_HOST") from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
+            # Two sockets can be bound to one port as long as neither listens.
+            listener.listen(BACKLOG)
         except OSError as error:
             raise PortTaken(
                 f"port {settings.port} cannot be bound: {error.strerror}",

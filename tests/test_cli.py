@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from sirrd import __version__
-from sirrd.cli import banner, is_loopback, run
-from tests.conftest import API_KEY, Launch, settings_for
+from sirrd.assembly import deaddrop_of
+from sirrd.cli import banner, complain, is_loopback, run
+from sirrd.entropy import SystemEntropy
+from sirrd.errors import BadFolder, Unavailable
+from sirrd.store.folder import DataFolder
+from tests.conftest import API_KEY, Launch, SetClock, Start, settings_for
 from tests.parts import ask, put, sirrd
 
 
@@ -137,6 +142,33 @@ def test_the_banner_names_everything_an_operator_asks(tmp_path: Path) -> None:
 def test_what_is_loopback(host: str, expected: bool) -> None:
     """Only addresses of this machine count; a name that is not `localhost` may be anything."""
     assert is_loopback(host) is expected
+
+
+def test_an_error_without_a_message_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """No command ends with an empty complaint."""
+    complain(Unavailable())
+    assert capsys.readouterr().err == "sirrd: the database failed, or the store is closing\n"
+
+
+async def test_what_fails_after_opening_lets_everything_go(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the lock file cannot be written after the store was opened, the store is closed and the folder free."""
+    announce = DataFolder.announce
+
+    def full(self: DataFolder, address: str) -> None:
+        if address:
+            raise BadFolder("injected")
+        announce(self, address)
+
+    monkeypatch.setattr(DataFolder, "announce", full)
+    settings = settings_for(tmp_path / "data")
+    with pytest.raises(BadFolder, match="injected"):
+        async with deaddrop_of(settings, clock=SetClock(), entropy=SystemEntropy(), announced="http://x"):
+            pass
+    assert not [thread for thread in threading.enumerate() if "_connection_worker" in thread.name]
+    async with start() as daemon:
+        await daemon.put()
 
 
 def test_an_error_is_a_line_and_a_hint(

@@ -23,7 +23,7 @@ import httpx
 import pytest
 
 from tests.conftest import API_KEY, MASTER_KEY, Launch
-from tests.parts import PATIENCE_SECONDS, ask, put, sirrd, wait_until
+from tests.parts import PATIENCE_SECONDS, SIRRD, ask, put, settings_of, sirrd, wait_until
 
 _TRUNCATED = '"wal": "truncated"'
 BEARER = {"Authorization": f"Bearer {API_KEY}"}
@@ -144,6 +144,22 @@ def test_start_up_says_what_is_protected_and_what_is_open(launch: Launch) -> Non
         assert lines[0]["address"] == daemon.address()
         assert [line["message"][:6] for line in lines if line["level"] == "warning"] == ["PUBLIC"]
         assert API_KEY not in daemon.log.read_text()
+
+
+def test_a_log_that_nobody_reads_changes_nothing(tmp_path: Path) -> None:
+    """Where the other end of standard error is gone, the daemon serves on and still ends with 0."""
+    env = settings_of(tmp_path / "data", SIRR_LOG_FORMAT="json")
+    with subprocess.Popen([*SIRRD, "serve"], cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            address = json.loads(process.stderr.readline())["address"]
+            process.stderr.close()
+            for _ in range(50):
+                assert ask(address, "GET", "/health")[0] == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            process.kill()
 
 
 def test_a_request_leaves_one_line(launch: Launch) -> None:
@@ -401,6 +417,8 @@ def test_a_newer_key_before_the_old_one_seals_and_both_open(launch: Launch, tmp_
         ({"SIRR_CORS_ORIGINS": "*"}, ["every origin", "SIRR_ALLOW_OPEN"]),
         ({"SIRR_DATABASE_URL": "postgresql://u:hush@h/d"}, ["database_url"]),
         ({"SIRR_PORT": "99999"}, ["port"]),
+        ({"SIRR_HOST": "a..b", "SIRR_ALLOW_OPEN": "true"}, ["cannot be resolved"]),
+        ({"SIRR_PUBLIC_URL": "https://drop.example\n"}, ["public_url"]),
         ({"SIRR_CONFIG": "not-there.toml"}, ["settings file"]),
         ({"SIRR_DATA_DIR": "/proc/nowhere"}, ["data folder"]),
     ],
@@ -507,6 +525,51 @@ def test_an_endless_head_is_refused(address: str) -> None:
         assert told(connection)[9:12] in {b"400", b""}
         return
     ask(address, "GET", "/health")
+
+
+def test_a_piece_with_many_requests_is_no_endless_head(address: str) -> None:
+    """A head is counted from its own beginning, not from that of what arrived with it."""
+    count = 900
+    one = b"GET /health HTTP/1.1\r\nHost: x\r\nX-Padding: " + b"y" * 60 + b"\r\n\r\n"
+    with connected(address) as connection:
+        connection.sendall(one * count + b"GET /health HTTP/1.1\r\n")
+        connection.sendall(b"Host: x\r\nConnection: close\r\n\r\n")
+        assert told(connection).count(b"HTTP/1.1 200") == count + 1
+
+
+def chunked(trailers: bytes, head: bytes = b"") -> bytes:
+    """Return a request whose body is chunked and has trailers."""
+    body = b'{"value":"trailed"}'
+    return (
+        b"POST /secrets HTTP/1.1\r\nHost: good.example\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\nConnection: close\r\n" + head + b"\r\n"
+        b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(body), body, trailers)
+    )
+
+
+def test_trailers_are_no_fields(launch: Launch) -> None:
+    """A proxy checks the head, so trailers count for nothing: neither as forwarded addresses nor as a bearer."""
+    forged = b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Host: evil.example\r\nAuthorization: Bearer " + API_KEY.encode()
+    head = b"X-Forwarded-For: 203.0.113.7\r\nAuthorization: Bearer " + API_KEY.encode() + b"\r\n"
+    with launch(SIRR_TRUSTED_PROXIES="127.0.0.1", SIRR_MASTER_API_KEY=API_KEY) as daemon:
+        assert said(daemon.address(), chunked(forged + b"\r\n"))[9:12] == b"401"
+        answer = said(daemon.address(), chunked(forged + b"\r\n", head))
+        assert b"http://good.example/s/" in answer
+        assert daemon.stop() == 0
+        assert "6.6.6.6" not in daemon.log.read_text()
+        assert '"address":"203.0.113.7"' in daemon.log.read_text()
+
+
+@pytest.mark.parametrize("trailers", [b"a: b\r\n" * 10_000, b"a: " + b"b" * 60_000], ids=["many", "one"])
+def test_endless_trailers_are_cut(address: str, trailers: bytes) -> None:
+    """Trailers that do not end are cut off, whether many or one."""
+    sent = 0
+    with connected(address) as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        for _ in range(500):
+            connection.sendall(trailers)
+            sent += len(trailers)
+    assert sent < 16 * 1024 * 1024
 
 
 def test_an_endless_body_is_refused_at_once_and_cut_later(address: str, launch: Launch) -> None:

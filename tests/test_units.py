@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
+from sirrd import background
 from sirrd.clock import SystemClock
 from sirrd.entropy import SystemEntropy
 from sirrd.events import Action, Event, Tally, neighbourhood
+from sirrd.http import wire
 from sirrd.http.context import READY_SECONDS, Readiness
 from sirrd.log import RequestLine, RequestLog, default_format, set_up
 from sirrd.model import Caller, Draft, Metadata, Opened, Plaintext, Terms
 from sirrd.policy import Caps, drafted
-from tests.conftest import NOW, Daemon
+from tests.conftest import NOW, Daemon, Start
 
 ANYONE = Caller("anonymous", "192.0.2.7")
 
@@ -150,6 +152,48 @@ async def test_misses_and_refusals_are_counted_in_the_trail(daemon: Daemon) -> N
     assert rows == [(action, "anonymous", 3) for action in ("denied", "missed", "page_opened", "refused")]
 
 
+async def test_counts_survive_a_tick_that_is_cancelled(daemon: Daemon) -> None:
+    """A flush that is cancelled, as the end of the daemon does, loses none of what it was about to write."""
+    await daemon.stranger.get("/secrets")
+    flushing = asyncio.create_task(daemon.drop.flush(everything=True))
+    await asyncio.sleep(0)
+    flushing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flushing
+    await daemon.put()
+    rows = await daemon.drop._store._reading.execute_fetchall(  # type: ignore[attr-defined]
+        "SELECT action, count FROM audit"
+    )
+    assert rows == [("denied", 1), ("created", 1)]
+
+
+async def test_counts_wait_where_the_disk_is_nearly_full(start: Start) -> None:
+    """What strangers cause is not written where there is no room for what owners store."""
+    async with start(min_free_bytes=2**60) as daemon:
+        await daemon.stranger.get("/secrets")
+        await daemon.drop.flush(everything=True)
+        rows = await daemon.drop._store._reading.execute_fetchall("SELECT * FROM audit")  # type: ignore[attr-defined]
+        assert rows == []
+        assert len(daemon.drop._tally.drain(before=2**40)) == 1
+
+
+@pytest.mark.parametrize(("interval", "expected"), [(0.01, True), (0.0, False), (86_400.0, False)])
+async def test_a_tick_comes_at_least_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, interval: float, expected: bool
+) -> None:
+    """The checkpoint does not wait for the prune; the prune keeps its own interval."""
+    ticked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    async def tick(_: object, *, prune: bool) -> None:
+        if not ticked.done():
+            ticked.set_result(prune)
+
+    monkeypatch.setattr(background, "tick", tick)
+    monkeypatch.setattr(background, "CHECKPOINT_SECONDS", 0.02)
+    async with background.ticking(None, prune_interval_seconds=interval):  # type: ignore[arg-type]
+        assert await asyncio.wait_for(ticked, 5) is expected
+
+
 # The log.
 
 
@@ -234,6 +278,9 @@ def test_reprs_of_answers_show_nothing() -> None:
         repr(Metadata("hush", "hush", "00" * 8, terms, 0)),
         repr(Draft(Plaintext(b"hush"))),
         repr(Caller("anonymous", "hush")),
+        repr(wire.PutBody(value="hush")),
+        repr(wire.OrgPutBody(value="hush", key="hush")),
+        repr(wire.PatchBody(value="hush")),
         repr(Event(Action.READ, NOW, ANYONE, None, "hush", "hush")),
     ):
         assert "hush" not in shown

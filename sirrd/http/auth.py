@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from sirrd.errors import Unauthorised
 from sirrd.http.context import Request
@@ -13,7 +11,6 @@ from sirrd.http.peers import fields
 from sirrd.model import Caller
 
 _SCHEME = b"Bearer "
-Handler = Callable[[Request], Awaitable[Any]]
 
 
 def caller(request: Request) -> Caller:

@@ -54,12 +54,12 @@ class Readiness:
         if self.draining:
             return "draining"
         if time.monotonic() - self._checked_at >= READY_SECONDS:
+            self._checked_at = time.monotonic()
             try:
                 await drop.check()
                 self._store_fails = False
             except StorageError:
                 self._store_fails = True
-            self._checked_at = time.monotonic()
         return "storage" if self._store_fails else None
 
 

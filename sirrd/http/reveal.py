@@ -18,9 +18,9 @@ async def show(request: Request) -> Answer:
     caller = auth.caller(request)
     drop = request.state["drop"]
     metadata = await drop.peek(identity, by=caller)
+    drop.note(Action.PAGE_OPENED, by=caller, identity=identity)
     if metadata.status == "sealed":
         raise Sealed(metadata.fingerprint)
-    drop.note(Action.PAGE_OPENED, by=caller, identity=identity)
     return html.page(200, "Someone shared a secret with you", _invitation(metadata), fingerprint=metadata.fingerprint)
 
 

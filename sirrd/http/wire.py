@@ -46,7 +46,9 @@ Reads = Annotated[StrictInt, Field(ge=1, le=MAX_READS, description="Reads allowe
 class PutBody(_Body):
     """A new dead drop."""
 
-    value: StrictStr = Field(min_length=1, description="The secret: 1 byte to SIRR_MAX_VALUE_BYTES of UTF-8.")
+    value: StrictStr = Field(
+        min_length=1, repr=False, description="The secret: 1 byte to SIRR_MAX_VALUE_BYTES of UTF-8."
+    )
     ttl_seconds: Ttl | None = Field(None, description="Seconds to live; null: as long as the operator allows.")
     max_reads: Reads | None = Field(1, description="Reads allowed; null: unlimited.")
     delete: StrictBool = Field(default=True, description="Whether the last read burns (true) or seals (false).")
@@ -56,14 +58,16 @@ class OrgPutBody(PutBody):
     """A new org secret."""
 
     key: StrictStr = Field(
-        pattern=r"^[A-Za-z0-9_.\-]{1,256}$", description="Unique among the live secrets of its org; not 64 hex digits."
+        repr=False,
+        pattern=r"^[A-Za-z0-9_.\-]{1,256}$",
+        description="Unique among the live secrets of its org; not 64 hex digits.",
     )
 
 
 class PatchBody(_Body):
     """A change to a secret that seals; what is absent stays as it is."""
 
-    value: StrictStr = Field("", min_length=1, description="The new value.")
+    value: StrictStr = Field("", min_length=1, repr=False, description="The new value.")
     ttl_seconds: Ttl | None = Field(None, description="Seconds to live from now on; null: as long as allowed.")
     max_reads: Reads | None = Field(None, description="Reads allowed from now on; null: unlimited.")
 

@@ -71,15 +71,26 @@ class DataFolder:
                 "another process holds the data folder", hint="stop it first, or choose another SIRR_DATA_DIR"
             ) from None
         self._lock = file
-        self.announce("")
+        try:
+            self.announce("")
+        except BadFolder:
+            self.unlock()
+            raise
 
     def announce(self, address: str) -> None:
-        """Leave word in the lock file where the holder listens, for the commands that work beside it."""
-        if self._lock is not None:
-            self._lock.seek(0)
-            self._lock.truncate()
-            self._lock.write(json.dumps({"pid": os.getpid(), "address": address}))
-            self._lock.flush()
+        """Leave word in the lock file where the holder listens, for the commands that work beside it.
+
+        Raises:
+            BadFolder: It cannot be written.
+        """
+        if self._lock is None:
+            return
+        text = json.dumps({"pid": os.getpid(), "address": address}).encode()
+        try:
+            os.ftruncate(self._lock.fileno(), 0)
+            os.pwrite(self._lock.fileno(), text, 0)
+        except OSError as error:
+            raise BadFolder(f"the lock file cannot be written: {error.strerror}", hint="see SIRR_DATA_DIR") from None
 
     def holder(self) -> str:
         """Return the address that the holder of the lock announced, or an empty string."""

@@ -1,10 +1,11 @@
 """The embedded store: one SQLite database in the data folder.
 
-Writes go through the `Writer`, each as one unit of SQL in one durable transaction. Queries go through aiosqlite on a
-connection that cannot write, in short reads, so that no reader stands in the way of a checkpoint.
+Writes go through the `Writer`, each as one unit of SQL in one durable transaction. Queries go through connections that
+cannot write, look-ups of one secret on the event loop and lists through aiosqlite, in short reads, so that no reader
+stands in the way of a checkpoint.
 
 The statements of the claim, and their order, are those of docs/architecture.md: an update that cannot be the last read
-of a burning secret, then a delete that can only be that. No unit ever reads first and decides later.
+of a burning secret, then a delete that can only be that. No claim ever reads first and decides later.
 """
 
 from __future__ import annotations
@@ -28,14 +29,17 @@ from sirrd.keyring import ERASED_SALT, AuditChain, InnerKeys, Keyring, MasterKey
 from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
 from sirrd.store import Page
 from sirrd.store.migrate import check_version, migrate
-from sirrd.store.writer import Transaction, Writer
+from sirrd.store.writer import NeedsThread, Transaction, Writer
 
 logger = logging.getLogger(__name__)
 
 PRUNE_BATCH: Final = 1000
+PRUNE_BATCH_BYTES: Final = 4 * 1024 * 1024
 _VACUUM_PAGES: Final = 1000
 _SPARE_PAGES: Final = 256
 _LONG_VALUE_BYTES: Final = 64 * 1024
+_ANY_LENGTH: Final = 2**62
+_VACUUM_STEPS: Final = 64
 _CHECKPOINT_PATIENCE_MS: Final = 50
 _CHECKPOINT_TRIES: Final = 10
 _PRAGMAS: Final = (
@@ -53,17 +57,21 @@ _EXPECTED: Final = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1,
 _SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
 _COLUMNS: Final = f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", read_count, label, sealed'
 _LIVE: Final = "(expires_at IS NULL OR expires_at > :now)"
+_SHORT: Final = "length(sealed) <= :longest"
 _COUNT: Final = f"""
     UPDATE secret SET read_count = read_count + 1
-    WHERE lookup = :lookup AND {_LIVE}
+    WHERE lookup = :lookup AND {_LIVE} AND {_SHORT}
       AND (max_reads IS NULL OR read_count + 1 < max_reads OR (NOT "delete" AND read_count < max_reads))
     RETURNING {_COLUMNS}"""
 _BURN: Final = f"""
     DELETE FROM secret
-    WHERE lookup = :lookup AND {_LIVE} AND "delete" AND read_count + 1 = max_reads
+    WHERE lookup = :lookup AND {_LIVE} AND {_SHORT} AND "delete" AND read_count + 1 = max_reads
     RETURNING {_COLUMNS}"""
-_FIND: Final = f"SELECT {_COLUMNS} FROM secret WHERE lookup = :lookup AND {_LIVE}"
-_REMOVE: Final = f"DELETE FROM secret WHERE lookup = :lookup AND {_LIVE} RETURNING {_COLUMNS}"
+_FIND: Final = f"SELECT {_COLUMNS} FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SHORT}"
+_REMOVE: Final = f"DELETE FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SHORT} RETURNING {_COLUMNS}"
+_STATUS: Final = f"""
+    SELECT NOT "delete" AND max_reads IS NOT NULL AND read_count >= max_reads
+    FROM secret WHERE lookup = :lookup AND {_LIVE}"""
 _REMOVE_EXPIRED: Final = (
     "DELETE FROM secret WHERE lookup = :lookup AND expires_at IS NOT NULL AND expires_at <= :now RETURNING slot"
 )
@@ -85,6 +93,16 @@ _METADATA: Final = """
 _PEEK: Final = f"{_METADATA} WHERE lookup = :lookup AND {_LIVE}"
 _PAGE: Final = f"""{_METADATA}
     WHERE secret.seq < :before AND {_LIVE} {{of_org}} ORDER BY secret.seq DESC LIMIT :limit"""
+_PROBE: Final = "UPDATE audit_chain SET head = head"
+_PRUNE: Final = f"""
+    WITH expired AS (
+        SELECT seq, length(sealed) AS size FROM secret
+        WHERE expires_at IS NOT NULL AND expires_at <= :now {{of_org}} LIMIT {PRUNE_BATCH}
+    ), batch AS (
+        SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM expired
+    )
+    DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
+    RETURNING lookup, slot"""
 _AUDIT: Final = """
     INSERT INTO audit (chain, number, at, action, caller, fingerprint, count, detail, mac)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -221,18 +239,18 @@ class SqliteStore:
 
     def _make_way(self, transaction: Transaction, lookup: bytes, fingerprint: str) -> None:
         """Free an org key that expired but was not pruned yet; refuse one that is live."""
-        found = {"lookup": lookup, "now": transaction.now}
+        found = _found(transaction, lookup)
         for (slot,) in transaction.execute(_REMOVE_EXPIRED, found).fetchall():
             transaction.execute(_ERASE, (ERASED_SALT, slot))
             transaction.events.append(Event(Action.EXPIRED, transaction.now, Caller("daemon"), fingerprint))
-        if transaction.execute(_FIND, found).fetchall():
+        if transaction.execute(_STATUS, found).fetchall():
             raise KeyExists(fingerprint)
 
     async def claim(self, target: Target, *, by: Caller) -> Opened:
         """See `Store.claim`."""
 
         def unit(transaction: Transaction) -> Opened:
-            found = {"lookup": self._resolve(transaction, target), "now": transaction.now}
+            found = _found(transaction, self._resolve(transaction, target))
             rows = transaction.execute(_COUNT, found).fetchall()
             burns = not rows
             if burns:
@@ -240,21 +258,40 @@ class SqliteStore:
             if not rows:
                 raise self._why_not(transaction, found)
             row = Row(*rows[0])
-            record = row.record
-            plaintext = self._keyring.open_value(record)
+            plaintext = self._keyring.open_value(row.record)
             fingerprint = self._keyring.fingerprint(row.lookup)
+            identity = self._identify(target, row.record, fingerprint)
             if burns:
                 transaction.execute(_ERASE, (ERASED_SALT, row.slot))
             action = Action.BURNED if burns else Action.SEALED if row.read_count == row.max_reads else Action.READ
-            self._note(transaction, action, record, fingerprint, target, by)
+            _note(transaction, action, fingerprint, identity, by)
             return Opened(plaintext, fingerprint, target.name)
 
         return await self._writer.submit(unit)
 
-    def _why_not(self, transaction: Transaction, found: dict[str, Any]) -> Gone | Sealed:
-        fingerprint = self._keyring.fingerprint(found["lookup"])
-        there = transaction.execute(_FIND, found).fetchall()
-        return Sealed(fingerprint) if there else Gone(fingerprint)
+    def _why_not(self, transaction: Transaction, found: dict[str, Any]) -> Gone | Sealed | NeedsThread:
+        """Return why a claim found nothing to read: what is there and not sealed is too long for the event loop."""
+        for (is_sealed,) in transaction.execute(_STATUS, found).fetchall():
+            return Sealed(self._keyring.fingerprint(found["lookup"])) if is_sealed else NeedsThread()
+        return Gone(self._keyring.fingerprint(found["lookup"]))
+
+    def _absent(self, transaction: Transaction, found: dict[str, Any]) -> Gone | NeedsThread:
+        """Return why a statement that does not ask for reads found nothing."""
+        there = transaction.execute(_STATUS, found).fetchall()
+        return NeedsThread() if there else Gone(self._keyring.fingerprint(found["lookup"]))
+
+    def _identify(self, target: Target, record: SealedRecord, fingerprint: str) -> Identity:
+        """Return what a record is called. A bare key is not bound into the record, so its label must say the same.
+
+        Raises:
+            Unreadable: The label does not open, or is another's.
+        """
+        if isinstance(target, Identity):
+            return target
+        identity = self._keyring.open_label(record)
+        if identity.org is None or identity.name != target.name:
+            raise Unreadable(fingerprint)
+        return identity
 
     async def amend(
         self, target: Target, amendment: Amendment, terms: Callable[[Terms, int], Terms], *, by: Caller
@@ -263,17 +300,16 @@ class SqliteStore:
         keyring = self._keyring
 
         def unit(transaction: Transaction) -> Metadata:
-            lookup = self._resolve(transaction, target)
-            rows = transaction.execute(_FIND, {"lookup": lookup, "now": transaction.now}).fetchall()
-            fingerprint = keyring.fingerprint(lookup)
+            found = _found(transaction, self._resolve(transaction, target))
+            fingerprint = keyring.fingerprint(found["lookup"])
+            rows = transaction.execute(_FIND, found).fetchall()
             if not rows:
-                raise Gone(fingerprint)
+                raise self._absent(transaction, found)
             row = Row(*rows[0])
             if row.delete:
                 raise NotAmendable(fingerprint)
-            old = row.record
-            identity = keyring.open_label(old)
-            plaintext = keyring.open_value(old)
+            identity = self._identify(target, row.record, fingerprint)
+            plaintext = keyring.open_value(row.record)
             if not isinstance(amendment.plaintext, Unset):
                 plaintext = amendment.plaintext
             agreed = terms(row.terms, transaction.now)
@@ -281,7 +317,7 @@ class SqliteStore:
             new = keyring.seal(row.lookup, identity, plaintext, agreed)
             transaction.execute(_RESALT, (new.salt, row.slot))
             transaction.execute(_AMEND, (agreed.expires_at, agreed.max_reads, new.label, new.sealed, row.seq))
-            self._note(transaction, Action.AMENDED, new, fingerprint, identity, by)
+            _note(transaction, Action.AMENDED, fingerprint, identity, by)
             return Metadata(identity.name, identity.org, fingerprint, agreed, 0)
 
         new_value = amendment.plaintext
@@ -292,41 +328,39 @@ class SqliteStore:
         """See `Store.remove`."""
 
         def unit(transaction: Transaction) -> str:
-            lookup = self._resolve(transaction, target)
-            fingerprint = self._keyring.fingerprint(lookup)
-            rows = transaction.execute(_REMOVE, {"lookup": lookup, "now": transaction.now}).fetchall()
+            found = _found(transaction, self._resolve(transaction, target))
+            fingerprint = self._keyring.fingerprint(found["lookup"])
+            rows = transaction.execute(_REMOVE, found).fetchall()
             if not rows:
-                raise Gone(fingerprint)
+                raise self._absent(transaction, found)
             row = Row(*rows[0])
+            identity = self._identify(target, row.record, fingerprint)
             transaction.execute(_ERASE, (ERASED_SALT, row.slot))
-            self._note(transaction, Action.DELETED, row.record, fingerprint, target, by)
+            _note(transaction, Action.DELETED, fingerprint, identity, by)
             return fingerprint
 
         return await self._writer.submit(unit)
 
     async def prune(self, *, org: str | None, by: Caller) -> int:
         """See `Store.prune`."""
-        of_org, arguments = ("", {}) if org is None else ("AND org = :org", {"org": self._keyring.org_lookup(org)})
+        # The plus keeps SQLite from going through all secrets of the org rather than through those that expired.
+        statement = _PRUNE.format(of_org="" if org is None else "AND +org = :org")
+        arguments = {} if org is None else {"org": self._keyring.org_lookup(org)}
 
         def unit(transaction: Transaction) -> int:
-            rows = transaction.execute(
-                "DELETE FROM secret WHERE seq IN (SELECT seq FROM secret "
-                f"WHERE expires_at IS NOT NULL AND expires_at <= :now {of_org} LIMIT {PRUNE_BATCH}) "
-                "RETURNING lookup, slot",
-                {"now": transaction.now, **arguments},
-            ).fetchall()
+            rows = transaction.execute(statement, {"now": transaction.now, **arguments}).fetchall()
             transaction.connection.executemany(_ERASE, [(ERASED_SALT, slot) for _, slot in rows])
             transaction.events += [
                 Event(Action.EXPIRED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _ in rows
             ]
             return len(rows)
 
-        return await self._writer.submit(unit, long=True)
+        return await self._writer.submit(unit, long=True, own=by.kind == "daemon")
 
     async def record(self, events: Sequence[Event]) -> None:
         """See `Store.record`."""
         if events:
-            await self._writer.submit(lambda transaction: transaction.events.extend(events), long=True)
+            await self._writer.submit(lambda transaction: transaction.events.extend(events), long=True, own=True)
 
     def _resolve(self, transaction: Transaction, target: Target) -> bytes:
         """Return the lookup of a target; a bare key is resolved inside the unit that uses it."""
@@ -334,26 +368,6 @@ class SqliteStore:
             return self._keyring.lookup(target)
         found = {"bare": self._keyring.bare_lookup(target), "now": transaction.now}
         return _only(transaction.execute(_BARE, found).fetchall())
-
-    def _note(
-        self,
-        transaction: Transaction,
-        action: Action,
-        record: SealedRecord,
-        fingerprint: str,
-        target: Target,
-        by: Caller,
-    ) -> None:
-        """Write down a transition; the org behind a bare key stands in the label."""
-        org = key = None
-        if isinstance(target, BareKey):
-            try:
-                target = self._keyring.open_label(record)
-            except Unreadable:
-                logger.error("the label of %s does not open", fingerprint)
-        if isinstance(target, Identity) and target.org is not None:
-            org, key = target.org, target.name
-        transaction.events.append(Event(action, transaction.now, by, fingerprint, org, key))
 
     # Queries.
 
@@ -366,7 +380,10 @@ class SqliteStore:
             rows = await self._look_up(_BARE, {"bare": self._keyring.bare_lookup(target), "now": now})
             lookup = _only(rows)
         for row in await self._look_up(_PEEK, {"lookup": lookup, "now": now}):
-            return self._describe(row)
+            metadata = self._describe(row)
+            if isinstance(target, BareKey) and (metadata.org is None or metadata.name != target.name):
+                raise Unreadable(metadata.fingerprint)
+            return metadata
         raise Gone(self._keyring.fingerprint(lookup))
 
     async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
@@ -381,16 +398,18 @@ class SqliteStore:
         rows = await self._fetch(_PAGE.format(of_org="" if org is None else "AND org = :org"), arguments)
         more = len(rows) > limit
         rows = rows[:limit]
-        metadata = [described for row in rows if (described := self._describe_if_readable(row)) is not None]
+        metadata = [described for row in rows if (described := self._describe_if_readable(row, org)) is not None]
         return Page(metadata, rows[-1][0] if more else None)
 
-    def _describe_if_readable(self, row: Sequence[Any]) -> Metadata | None:
-        """Return what a list says of a row; a row whose label does not open is left out, loudly."""
-        try:
-            return self._describe(row)
-        except Unreadable as error:
-            logger.error("UNREADABLE: the record of %s does not open and is left out of a list", error.fingerprint)
-            return None
+    def _describe_if_readable(self, row: Sequence[Any], org: str | None) -> Metadata | None:
+        """Return what a list, of one org or of all, says of a row; what is not what it says is left out, loudly."""
+        with contextlib.suppress(Unreadable):
+            metadata = self._describe(row)
+            if org is None or metadata.org == org:
+                return metadata
+        fingerprint = self._keyring.fingerprint(row[1])
+        logger.error("UNREADABLE: the record of %s does not open and is left out of a list", fingerprint)
+        return None
 
     def _describe(self, row: Sequence[Any]) -> Metadata:
         """Return the metadata in a row of `_METADATA`; opening the label proves that the terms are those it had."""
@@ -425,7 +444,10 @@ class SqliteStore:
         """See `Store.has_room`; measured at most once a second."""
         measured_at, room = self._room
         if (now := time.monotonic()) - measured_at >= 1:
-            space = os.statvfs(self._path.parent)
+            try:
+                space = os.statvfs(self._path.parent)
+            except OSError:
+                raise Unavailable from None
             room = space.f_bavail * space.f_frsize >= self._min_free_bytes
             self._room = (now, room)
         return room
@@ -435,14 +457,17 @@ class SqliteStore:
         await self._fetch("SELECT 1 FROM inner_keys", {})
         if self._writer.failing:
             # The failure may be over; only a write can tell.
-            await self._writer.submit(lambda _: None, long=True)
+            await self._writer.submit(lambda transaction: transaction.execute(_PROBE), long=True, own=True)
 
     async def tidy(self) -> dict[str, Any]:
-        """See `Store.tidy`: return free pages to the file system, then empty the WAL."""
-        free = await self._writer.between(_free_pages)
-        for _ in range(0, free - _SPARE_PAGES, _VACUUM_PAGES):
-            await self._writer.between(_vacuum_some)
-        return {"wal": "truncated" if await self._truncate() else "held by a reader", **await self._chain_head()}
+        """See `Store.tidy`: return some free pages to the file system, and in any case empty the WAL."""
+        try:
+            free = await self._writer.between(_free_pages)
+            for _ in range(0, min(free - _SPARE_PAGES, _VACUUM_STEPS * _VACUUM_PAGES), _VACUUM_PAGES):
+                await self._writer.between(_vacuum_some)
+        finally:
+            is_empty = await self._truncate()
+        return {"wal": "truncated" if is_empty else "held by a reader", **await self._chain_head()}
 
     async def _truncate(self) -> bool:
         """Write the WAL back and truncate it; a reader in the way is waited for, but not for long at a time."""
@@ -497,9 +522,10 @@ class _Trail:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Open the writing connection, migrate, and make sure that every pragma took."""
+    # SQLite would make the file as the umask says, and the files beside it like this one.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        path.chmod(0o600)
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for pragma in _PRAGMAS:
@@ -566,6 +592,18 @@ def _settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> InnerKe
     return inner
 
 
+def _found(transaction: Transaction, lookup: bytes) -> dict[str, Any]:
+    """Return what every statement over one secret needs; a long value is left to the thread."""
+    longest = _ANY_LENGTH if transaction.on_thread else _LONG_VALUE_BYTES
+    return {"lookup": lookup, "now": transaction.now, "longest": longest}
+
+
+def _note(transaction: Transaction, action: Action, fingerprint: str, identity: Identity, by: Caller) -> None:
+    """Write down a transition; the id of a dead drop is not kept."""
+    key = None if identity.org is None else identity.name
+    transaction.events.append(Event(action, transaction.now, by, fingerprint, identity.org, key))
+
+
 def _take_slot(transaction: Transaction, salt: bytes) -> int:
     """Put a salt into a free slot, or into a new one, and return the slot."""
     for (slot,) in transaction.execute(_REUSE, (salt,)).fetchall():
@@ -599,6 +637,8 @@ def _vacuum_some(connection: sqlite3.Connection) -> None:
 def _checkpoint(connection: sqlite3.Connection) -> bool:
     """Truncate the WAL; tell whether that worked."""
     connection.execute(f"PRAGMA busy_timeout={_CHECKPOINT_PATIENCE_MS}")
-    (blocked, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        (blocked, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute("PRAGMA busy_timeout=0")
     return not blocked

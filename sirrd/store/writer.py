@@ -35,21 +35,27 @@ MAX_BATCH: Final = 128
 _PATIENCE_MS: Final = 5000
 
 
+class NeedsThread(Exception):
+    """A unit of work finds that it would take too long on the event loop; it is undone and run on the thread."""
+
+
 class Transaction:
     """What a unit of work is given.
 
     Attributes:
         execute: Runs a statement.
         now: Unix seconds, taken when the batch began: after any earlier batch had been committed.
+        on_thread: Whether it runs on the thread, where it may take its time.
         events: What the unit did, for the audit trail; kept only if the unit succeeds.
     """
 
-    __slots__ = ("connection", "events", "execute", "now")
+    __slots__ = ("connection", "events", "execute", "now", "on_thread")
 
-    def __init__(self, connection: sqlite3.Connection, now: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, now: int, *, on_thread: bool) -> None:
         self.connection = connection
         self.execute = connection.execute
         self.now = now
+        self.on_thread = on_thread
         self.events: list[Event] = []
 
 
@@ -93,6 +99,7 @@ class Writer:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Unit[Any]] = deque()
+        self._chore_is_next = True
         self._chores: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
         self._busy = False
         self._closing = False
@@ -103,15 +110,19 @@ class Writer:
         self._thread.start()
         self.failing = False
 
-    def submit(self, work: Callable[[Transaction], Result], *, long: bool = False) -> asyncio.Future[Result]:
+    def submit(
+        self, work: Callable[[Transaction], Result], *, long: bool = False, own: bool = False
+    ) -> asyncio.Future[Result]:
         """Run a function inside a durable transaction; the future settles after the commit.
 
         A caller that is cancelled before its turn gets its way: the unit is not run. After that it does not undo
         anything.
 
         Args:
-            work: Called once, possibly on another thread, so it must not touch the event loop.
+            work: Called on the event loop, or, if it takes long, on the thread, so it must not touch the event loop. It
+                is called again, on the thread, if it raises `NeedsThread`.
             long: Whether it may take more than about a millisecond.
+            own: Whether it is the daemon's own work, which no flood of requests may keep out of the queue.
 
         Raises:
             Busy: Too much is waiting.
@@ -119,7 +130,7 @@ class Writer:
         """
         if self._closing:
             raise Unavailable
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_WAITING and not own:
             raise Busy
         future: asyncio.Future[Result] = self._loop.create_future()
         self._waiting.append(_Unit(work, future, long=long))
@@ -127,7 +138,13 @@ class Writer:
         return future
 
     def between(self, chore: Callable[[sqlite3.Connection], Result]) -> asyncio.Future[Result]:
-        """Run a function on the writer thread between two batches, outside any transaction (a checkpoint, say)."""
+        """Run a function on the writer thread between two batches, outside any transaction (a checkpoint, say).
+
+        Raises:
+            Unavailable: The writer is closing, or the function failed.
+        """
+        if self._closing:
+            raise Unavailable
         future: asyncio.Future[Result] = self._loop.create_future()
         self._chores.append((chore, future))
         self._wake()
@@ -151,10 +168,12 @@ class Writer:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        if self._chores:
+        if self._chores and (self._chore_is_next or not self._waiting):
+            self._chore_is_next = False
             chore, future = self._chores.popleft()
             self._jobs.put(lambda: self._run_chore(chore, future))
             return
+        self._chore_is_next = True
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
         batch = [unit for unit in batch if not unit.future.done()]
         if not batch:
@@ -175,7 +194,11 @@ class Writer:
 
     def _settle(self, batch: list[_Unit[Any]]) -> None:
         for unit in batch:
-            unit.settle()
+            if isinstance(unit.error, NeedsThread):
+                unit.long, unit.error = True, None
+                self._waiting.append(unit)
+            else:
+                unit.settle()
         self._rest()
 
     # The side that has the connection: the event loop until the batch is handed over, the thread after that.
@@ -183,15 +206,21 @@ class Writer:
     def _begin(self) -> bool:
         """Begin the transaction of a batch; False if someone else has the database locked."""
         try:
+            self._clear()
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             logger.warning("a transaction could not begin: %s", _name(error))
             return False
         return True
 
-    def _run(self, batch: list[_Unit[Any]]) -> Callable[[], None] | None:
+    def _clear(self) -> None:
+        """Undo what a rollback that failed has left, so that it becomes part of nothing else."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _run(self, batch: list[_Unit[Any]], *, on_thread: bool = False) -> Callable[[], None] | None:
         """Run the units and write their audit rows; return what the trail wants called after the commit."""
-        transaction = Transaction(self._connection, self._clock.now())
+        transaction = Transaction(self._connection, self._clock.now(), on_thread=on_thread)
         events: list[Event] = []
         try:
             for unit in batch:
@@ -225,7 +254,7 @@ class Writer:
             try:
                 self._connection.execute("COMMIT")
                 finish()
-                self.failing = False
+                self.failing = any(isinstance(unit.error, Unavailable) for unit in batch)
             except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and nobody may wait for ever
                 self._fail(batch, error)
         self._loop.call_soon_threadsafe(self._settle, batch)
@@ -236,7 +265,7 @@ class Writer:
         begun = self._begin()
         self._connection.execute("PRAGMA busy_timeout=0")
         if begun:
-            self._commit(batch, self._run(batch))
+            self._commit(batch, self._run(batch, on_thread=True))
         else:
             self._fail(batch, sqlite3.OperationalError("locked"))
             self._loop.call_soon_threadsafe(self._settle, batch)
@@ -260,6 +289,7 @@ class Writer:
     def _run_chore(self, chore: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any]) -> None:
         unit: _Unit[Any] = _Unit(lambda _: None, future, long=True)
         try:
+            self._clear()
             unit.result = chore(self._connection)
         except Exception as error:
             logger.error("a chore failed: %s", _name(error), exc_info=error)

@@ -211,7 +211,9 @@ async def test_pruned_space_is_returned(store: SqliteStore, clock: SetClock, tmp
     await store.tidy()
     full = (tmp_path / "sirrd.db").stat().st_size
     clock.at += 1
-    await store.prune(org=None, by=CALLER)
+    assert 40 <= await store.prune(org=None, by=CALLER) <= 50, "a batch is bounded in bytes, too"
+    while await store.prune(org=None, by=CALLER):
+        pass
     await store.tidy()
     assert (tmp_path / "sirrd.db").stat().st_size < full / 2
 
@@ -258,6 +260,45 @@ async def test_a_reader_in_the_way_holds_up_the_checkpoint_and_nothing_else(
     assert (await tidying)["wal"] == "held by a reader"
     witness.execute("COMMIT")
     assert (await store.tidy())["wal"] == "truncated"
+
+
+async def test_a_tick_empties_the_wal_even_where_no_space_can_be_returned(
+    store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I8: what fails before it must not keep the checkpoint from running."""
+
+    def fail(_: sqlite3.Connection) -> int:
+        raise sqlite3.OperationalError("injected")
+
+    await put(store)
+    await store.claim(DROP, by=CALLER)
+    monkeypatch.setattr(module, "_free_pages", fail)
+    with pytest.raises(Unavailable):
+        await store.tidy()
+    assert (tmp_path / "sirrd.db-wal").stat().st_size == 0
+
+
+async def test_not_ready_while_writes_fail(store: SqliteStore) -> None:
+    """Readiness is found by a real write: a database that lets nothing through is not ready, and then is again."""
+    store._writing.set_authorizer(
+        lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE else sqlite3.SQLITE_OK
+    )
+    with pytest.raises(Unavailable):
+        await put(store)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await store.check()
+    store._writing.set_authorizer(None)
+    await store.check()
+    await put(store)
+
+
+async def test_free_space_that_cannot_be_measured_is_unavailable(store: SqliteStore, tmp_path: Path) -> None:
+    """Where the data folder is gone, storing is refused as what it is: the storage fails."""
+    store._path = tmp_path / "elsewhere" / "sirrd.db"
+    store._room = (0.0, True)
+    with pytest.raises(Unavailable):
+        store.has_room()
 
 
 async def test_a_key_that_does_not_belong_is_refused_and_nothing_touched(tmp_path: Path, opened: Opener) -> None:

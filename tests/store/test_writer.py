@@ -15,7 +15,7 @@ from sirrd.errors import Busy, Gone, Unavailable
 from sirrd.events import Action, Event
 from sirrd.model import Caller
 from sirrd.store import writer as module
-from sirrd.store.writer import Transaction, Writer
+from sirrd.store.writer import NeedsThread, Transaction, Writer
 from tests.conftest import NOW, SetClock
 
 Unit = Callable[[Transaction], Any]
@@ -239,6 +239,70 @@ async def test_closing_drains(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         bench.writer.submit(insert(1000))
     assert bench.numbers() == list(range(300))
+    bench.writing.close()
+    bench.other.close()
+
+
+async def test_chores_and_batches_take_turns(bench: Bench) -> None:
+    """However many chores follow one another, a unit of work waits for one of them at most."""
+    order: list[str] = []
+
+    async def chores() -> None:
+        for _ in range(10):
+            await bench.writer.between(lambda _: order.append("chore"))
+
+    async def work() -> None:
+        await bench.writer.submit(lambda _: order.append("unit"))
+
+    await asyncio.gather(chores(), work(), work())
+    assert order.index("unit") <= 1
+    assert order.count("chore") == 10
+
+
+async def test_the_daemons_own_work_is_never_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood that fills the queue does not keep the prune out of it."""
+    monkeypatch.setattr(module, "MAX_WAITING", 1)
+    first = bench.writer.submit(insert(1))
+    with pytest.raises(Busy):
+        bench.writer.submit(insert(2))
+    assert await bench.writer.submit(insert(3), own=True) == 3
+    assert await first == 1
+
+
+async def test_a_unit_can_ask_for_the_thread(bench: Bench) -> None:
+    """What would take too long on the event loop is undone and run again on the thread, once."""
+    runs: list[str] = []
+
+    def unit(transaction: Transaction) -> str:
+        insert(1)(transaction)
+        runs.append(threading.current_thread().name)
+        if not transaction.on_thread:
+            raise NeedsThread
+        return "done"
+
+    results = await asyncio.gather(bench.writer.submit(unit), bench.writer.submit(insert(2)))
+    assert list(results) == ["done", 2]
+    assert runs == ["MainThread", "sirrd-writer"]
+    assert bench.trail() == ["created", "created"]
+
+
+async def test_what_a_failed_rollback_left_becomes_part_of_nothing(bench: Bench) -> None:
+    """A transaction that was left open is undone before the next batch or chore."""
+    bench.writing.execute("BEGIN IMMEDIATE")
+    bench.writing.execute("INSERT INTO number VALUES (99)")
+    assert await bench.writer.submit(insert(1)) == 1
+    bench.writing.execute("BEGIN IMMEDIATE")
+    bench.writing.execute("INSERT INTO number VALUES (98)")
+    await bench.writer.between(lambda connection: connection.executescript("SELECT 1"))
+    assert bench.numbers() == [1]
+
+
+async def test_a_closed_writer_runs_no_chore(tmp_path: Path) -> None:
+    """After closing, nothing waits for ever."""
+    bench = Bench(tmp_path / "numbers.db")
+    await bench.writer.close()
+    with pytest.raises(Unavailable):
+        bench.writer.between(lambda _: None)
     bench.writing.close()
     bench.other.close()
 
