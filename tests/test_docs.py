@@ -22,7 +22,7 @@ from sirrd.errors import BadField, BadSetting, ValueTooLarge
 from sirrd.http import problems
 from sirrd.http.routes import RESOURCES
 from sirrd.keyring import parse_master_keys
-from sirrd.store import sqlite
+from sirrd.store import statements
 from sirrd.store.migrate import migrations
 from tests.conftest import MASTER_KEY, Start
 from tests.parts import PATIENCE_SECONDS, ROOT, environment, require, started
@@ -164,9 +164,9 @@ def test_the_rings_are_those_that_are_enforced() -> None:
 def test_the_claim_on_the_page_is_the_claim_in_the_code() -> None:
     """The statements that spend a read stand on the page as they are run."""
     (shown,) = re.findall(r"```sql\n(.*?)```", page("architecture"), flags=re.DOTALL)
-    statements = [" ".join(part.split()) for part in re.sub(r"--.*", "", shown).split("RETURNING …;")]
-    run = [" ".join(sql.partition("RETURNING")[0].split()) for sql in (sqlite._COUNT, sqlite._BURN)]
-    assert statements[:2] == run
+    written = [" ".join(part.split()) for part in re.sub(r"--.*", "", shown).split("RETURNING …;")]
+    run = [" ".join(each.partition("RETURNING")[0].split()) for each in (statements.COUNT, statements.BURN)]
+    assert written[:2] == run
 
 
 def test_the_glossary_has_the_words_of_the_domain() -> None:

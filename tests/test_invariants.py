@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from sirrd.model import BareKey, Caller, Draft, Identity, Plaintext
-from sirrd.store import sqlite as statements
+from sirrd.store import statements
+from sirrd.store.sqlite import SqliteStore
 from tests.conftest import API_KEY, Daemon, SetClock, Start
 from tests.scan import found_in
 
@@ -138,10 +139,10 @@ def daemon_pragma(daemon: Daemon, name: str) -> tuple[Any, ...]:
     return found
 
 
-def store_of(daemon: Daemon) -> statements.SqliteStore:
+def store_of(daemon: Daemon) -> SqliteStore:
     """Return the daemon's store."""
     store = daemon.drop._store
-    assert isinstance(store, statements.SqliteStore)
+    assert isinstance(store, SqliteStore)
     return store
 
 
@@ -393,13 +394,13 @@ async def test_i9_expiry_needs_no_prune(daemon: Daemon) -> None:
 async def test_i9_every_statement_that_finds_a_secret_asks_for_its_life() -> None:
     """I9: no statement that reads or changes a secret by its place in an index leaves the expiry out."""
     for sql in (
-        statements._COUNT,
-        statements._BURN,
-        statements._FIND,
-        statements._REMOVE,
-        statements._BARE,
-        statements._PEEK,
-        statements._PAGE,
+        statements.COUNT,
+        statements.BURN,
+        statements.FIND,
+        statements.REMOVE,
+        statements.BARE,
+        statements.PEEK,
+        statements.PAGE,
     ):
         assert "expires_at IS NULL OR expires_at > :now" in sql
 
@@ -411,18 +412,18 @@ def plans(daemon: Daemon) -> Iterator[tuple[str, str]]:
     """Yield every statement over secrets with SQLite's plan for it."""
     arguments = {"lookup": b"", "now": 0, "bare": b"", "before": 1, "limit": 1, "org": b"", "longest": 1}
     found = [
-        statements._COUNT,
-        statements._BURN,
-        statements._FIND,
-        statements._REMOVE,
-        statements._REMOVE_EXPIRED,
-        statements._BARE,
-        statements._PEEK,
-        statements._PAGE.format(of_org=""),
-        statements._PAGE.format(of_org="AND org = :org"),
-        statements._STATUS,
-        statements._PRUNE.format(of_org=""),
-        statements._PRUNE.format(of_org="AND +org = :org"),
+        statements.COUNT,
+        statements.BURN,
+        statements.FIND,
+        statements.REMOVE,
+        statements.REMOVE_EXPIRED,
+        statements.BARE,
+        statements.PEEK,
+        statements.PAGE.format(of_org=""),
+        statements.PAGE.format(of_org="AND org = :org"),
+        statements.STATUS,
+        statements.PRUNE.format(of_org=""),
+        statements.PRUNE.format(of_org="AND +org = :org"),
     ]
     connection = database(daemon)
     for sql in found:

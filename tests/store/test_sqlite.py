@@ -14,6 +14,7 @@ import pytest
 from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unavailable, WrongKey
 from sirrd.keyring import AuditRow
 from sirrd.model import Amendment, BareKey, Caller, Identity, Plaintext, Target, Terms
+from sirrd.store import connections
 from sirrd.store import sqlite as module
 from sirrd.store.migrate import APPLICATION_ID, migrations
 from sirrd.store.sqlite import SqliteStore
@@ -235,7 +236,8 @@ async def test_a_pragma_that_did_not_take_is_refused(
     tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A SQLite that ignores a pragma is refused at the start."""
-    monkeypatch.setattr(module, "_PRAGMAS", tuple(each.replace("=ON", "=FAST") for each in module._PRAGMAS))
+    fast = tuple(each.replace("=ON", "=FAST") for each in connections._PRAGMAS)
+    monkeypatch.setattr(connections, "_PRAGMAS", fast)
     with pytest.raises(BadFolder, match="secure_delete"):
         await opened(tmp_path)
 
@@ -272,7 +274,7 @@ async def test_a_tick_empties_the_wal_even_where_no_space_can_be_returned(
 
     await put(store)
     await store.claim(DROP, by=CALLER)
-    monkeypatch.setattr(module, "_free_pages", fail)
+    monkeypatch.setattr(module, "free_pages", fail)
     with pytest.raises(Unavailable):
         await store.tidy()
     assert (tmp_path / "sirrd.db-wal").stat().st_size == 0

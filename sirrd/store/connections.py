@@ -1,0 +1,133 @@
+"""Connections to the SQLite file: how they are opened, what is checked before, and what is done between batches.
+
+One connection writes and checkpoints; the others cannot write. Before any of them exists, the master keys are checked
+without touching a byte.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+import aiosqlite
+
+from sirrd.errors import BadFolder
+from sirrd.keyring import InnerKeys, MasterKeys
+from sirrd.store.migrate import check_version, migrate
+
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA secure_delete=ON",
+    "PRAGMA temp_store=MEMORY",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA cache_size=-32000",
+    "PRAGMA wal_autocheckpoint=4000",
+)
+_READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY")
+_EXPECTED: Final = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "temp_store": 2, "auto_vacuum": 2}
+_CHECKPOINT_PATIENCE_MS: Final = 50
+VACUUM_PAGES: Final = 1000
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Open the writing connection, migrate, and make sure that every pragma took."""
+    # SQLite would make the file as the umask says, and the files beside it like this one.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        migrate(connection)
+        _check_pragmas(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _read_only(path: Path) -> str:
+    return f"{path.as_uri()}?mode=ro"
+
+
+def connect_look_up(path: Path) -> sqlite3.Connection:
+    """Open a connection for look-ups on the event loop, which never waits for a lock."""
+    connection = sqlite3.connect(_read_only(path), uri=True, isolation_level=None, timeout=0)
+    for pragma in _READER_PRAGMAS:
+        connection.execute(pragma)
+    return connection
+
+
+async def connect_reader(path: Path) -> aiosqlite.Connection:
+    """Open the connection for lists. Its thread keeps the process alive, so it must be closed whatever happens."""
+    reading = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None)
+    try:
+        for pragma in _READER_PRAGMAS:
+            await reading.execute_fetchall(pragma)
+    except BaseException:
+        await reading.close()
+        raise
+    return reading
+
+
+def _check_pragmas(connection: sqlite3.Connection) -> None:
+    """Read back what must not be otherwise: SQLite ignores what it does not understand."""
+    for pragma, expected in _EXPECTED.items():
+        (found,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+        if found != expected:
+            raise BadFolder(f"SQLite does not support {pragma} as it must be set here")
+
+
+def check_keys(path: Path, masters: MasterKeys) -> None:
+    """Check, without writing, that the master keys are those of the database, if there is one."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    connection = sqlite3.connect(_read_only(path), uri=True)
+    try:
+        if check_version(connection):
+            for (check_value,) in connection.execute("SELECT check_value FROM master_key"):
+                masters.verify(check_value)
+    finally:
+        connection.close()
+
+
+def settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> InnerKeys:
+    """Return the inner keys, making those of a new database; note the first master key before a row uses it."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        row = connection.execute("SELECT sealed FROM inner_keys").fetchone()
+        if row is None:
+            inner = InnerKeys.make(masters.entropy)
+            connection.execute("INSERT INTO inner_keys (id, sealed) VALUES (1, ?)", (masters.seal_inner(inner),))
+        else:
+            inner = masters.open_inner(row[0])
+        connection.execute(
+            "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (masters.first.id, masters.check_value()),
+        )
+    return inner
+
+
+def free_pages(connection: sqlite3.Connection) -> int:
+    """Return how many pages of the file hold nothing."""
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def vacuum_some(connection: sqlite3.Connection) -> None:
+    """Return some free pages to the file system."""
+    # The pragma frees one page a step, and `execute` takes one step of a statement that returns nothing.
+    connection.executescript(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+
+
+def checkpoint(connection: sqlite3.Connection) -> bool:
+    """Truncate the WAL; tell whether that worked."""
+    connection.execute(f"PRAGMA busy_timeout={_CHECKPOINT_PATIENCE_MS}")
+    try:
+        (blocked, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.execute("PRAGMA busy_timeout=0")
+    return not blocked

@@ -1,0 +1,95 @@
+"""The statements of the embedded store, and the row that most of them return.
+
+The claim is `COUNT`, then `BURN`, in this order: an update that cannot be the last read of a burning secret, then a
+delete that can only be that. docs/architecture.md shows them and says why. Every statement that finds a secret asks for
+its life (I9) and leaves values longer than `:longest` alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from sirrd.keyring import ERASED_SALT, SealedRecord
+from sirrd.model import Terms
+
+PRUNE_BATCH: Final = 1000
+PRUNE_BATCH_BYTES: Final = 4 * 1024 * 1024
+_SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
+_COLUMNS: Final = f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", read_count, label, sealed'
+_LIVE: Final = "(expires_at IS NULL OR expires_at > :now)"
+_SHORT: Final = "length(sealed) <= :longest"
+COUNT: Final = f"""
+    UPDATE secret SET read_count = read_count + 1
+    WHERE lookup = :lookup AND {_LIVE} AND {_SHORT}
+      AND (max_reads IS NULL OR read_count + 1 < max_reads OR (NOT "delete" AND read_count < max_reads))
+    RETURNING {_COLUMNS}"""
+BURN: Final = f"""
+    DELETE FROM secret
+    WHERE lookup = :lookup AND {_LIVE} AND {_SHORT} AND "delete" AND read_count + 1 = max_reads
+    RETURNING {_COLUMNS}"""
+FIND: Final = f"SELECT {_COLUMNS} FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SHORT}"
+REMOVE: Final = f"DELETE FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SHORT} RETURNING {_COLUMNS}"
+STATUS: Final = f"""
+    SELECT NOT "delete" AND max_reads IS NOT NULL AND read_count >= max_reads
+    FROM secret WHERE lookup = :lookup AND {_LIVE}"""
+REMOVE_EXPIRED: Final = (
+    "DELETE FROM secret WHERE lookup = :lookup AND expires_at IS NOT NULL AND expires_at <= :now RETURNING slot"
+)
+BARE: Final = f"SELECT lookup FROM secret WHERE bare = :bare AND {_LIVE} LIMIT 2"
+ERASE: Final = "UPDATE slot SET salt = ?, free = 1 WHERE id = ?"
+REUSE: Final = "UPDATE slot SET salt = ?, free = 0 WHERE id = (SELECT id FROM slot WHERE free = 1 LIMIT 1) RETURNING id"
+APPEND: Final = "INSERT INTO slot (free, salt) VALUES (0, ?)"
+RESALT: Final = "UPDATE slot SET salt = ? WHERE id = ?"
+INSERT: Final = """
+    INSERT INTO secret (lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", read_count, label, sealed)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
+AMEND: Final = """
+    UPDATE secret SET expires_at = ?, max_reads = ?, read_count = 0, label = ?, sealed = ? WHERE seq = ?"""
+_METADATA: Final = """
+    SELECT secret.seq, lookup, slot.salt, created_at, expires_at, max_reads, "delete", read_count, label
+    FROM secret LEFT JOIN slot ON slot.id = secret.slot"""
+PEEK: Final = f"{_METADATA} WHERE lookup = :lookup AND {_LIVE}"
+PAGE: Final = f"""{_METADATA}
+    WHERE secret.seq < :before AND {_LIVE} {{of_org}} ORDER BY secret.seq DESC LIMIT :limit"""
+PROBE: Final = "UPDATE audit_chain SET head = head"
+PRUNE: Final = f"""
+    WITH expired AS (
+        SELECT seq, length(sealed) AS size FROM secret
+        WHERE expires_at IS NOT NULL AND expires_at <= :now {{of_org}} LIMIT {PRUNE_BATCH}
+    ), batch AS (
+        SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM expired
+    )
+    DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
+    RETURNING lookup, slot"""
+AUDIT: Final = """
+    INSERT INTO audit (chain, number, at, action, caller, fingerprint, count, detail, mac)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+class Row(NamedTuple):
+    """A row of the table `secret`, as `_COLUMNS` names them."""
+
+    seq: int
+    lookup: bytes
+    slot: int
+    salt: bytes | None
+    created_at: int
+    expires_at: int | None
+    max_reads: int | None
+    delete: int
+    read_count: int
+    label: bytes
+    sealed: bytes
+
+    def __repr__(self) -> str:
+        return f"<Row {self.seq}>"
+
+    @property
+    def terms(self) -> Terms:
+        """The terms of the secret."""
+        return Terms(self.created_at, self.expires_at, self.max_reads, bool(self.delete))
+
+    @property
+    def record(self) -> SealedRecord:
+        """What the keyring can open; a row whose slot is missing has no salt, and so does not open."""
+        return SealedRecord(self.lookup, self.salt or ERASED_SALT, self.sealed, self.label, self.terms)

@@ -1,0 +1,39 @@
+"""The audit trail as the writer sees it: the rows of each batch, appended to the chain of this start."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+from sirrd.clock import Clock
+from sirrd.events import Event
+from sirrd.keyring import AuditChain
+from sirrd.store import statements
+
+
+class ChainedTrail:
+    """Appends the audit rows of each batch to this start's chain."""
+
+    def __init__(self, connection: sqlite3.Connection, chain: AuditChain, clock: Clock) -> None:
+        self._chain = chain
+        self._head, self._length = chain.start, 0
+        with connection:
+            cursor = connection.execute(
+                "INSERT INTO audit_chain (salt, started_at, head, length) VALUES (?, ?, ?, 0)",
+                (chain.salt, clock.now(), chain.start),
+            )
+        self._id = cursor.lastrowid
+
+    def append(self, connection: sqlite3.Connection, events: list[Event]) -> Callable[[], None]:
+        """See `Trail.append`."""
+        rows = self._chain.extend(self._head, self._length, events)
+        if not rows:
+            return lambda: None
+        head, length = rows[-1].mac, self._length + len(rows)
+        connection.executemany(statements.AUDIT, [(self._id, *row) for row in rows])
+        connection.execute("UPDATE audit_chain SET head = ?, length = ? WHERE id = ?", (head, length, self._id))
+
+        def committed() -> None:
+            self._head, self._length = head, length
+
+        return committed
