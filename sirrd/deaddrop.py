@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, Final, TypeVar
 
 from sirrd import policy
 from sirrd.clock import Clock
@@ -23,6 +22,7 @@ from sirrd.store import Page, Store
 
 ID_BYTES: Final = 32
 LIST_BATCH: Final = 100
+AnswerT = TypeVar("AnswerT")
 logger = logging.getLogger(__name__)
 
 
@@ -53,10 +53,10 @@ class DeadDrop:
     async def _put(self, identity: Identity, draft: Draft, *, by: Caller) -> Metadata:
         policy.check_draft(draft, caps=self._caps)
         self._check_room()
-        with self._counting(by):
-            return await self._store.put(
-                identity, draft.plaintext, lambda now: policy.drafted(draft, caps=self._caps, now=now), by=by
-            )
+        stored = self._store.put(
+            identity, draft.plaintext, lambda now: policy.drafted(draft, caps=self._caps, now=now), by=by
+        )
+        return await self._counted(stored, by)
 
     async def read(self, target: Target, *, by: Caller) -> Opened:
         """Reveal a secret, spending one read.
@@ -65,13 +65,11 @@ class DeadDrop:
             SecretError: It cannot be read; nothing was spent.
             StorageError: The read could not be made durable, so the value stays here.
         """
-        with self._counting(by):
-            return await self._store.claim(target, by=by)
+        return await self._counted(self._store.claim(target, by=by), by)
 
     async def peek(self, target: Target, *, by: Caller) -> Metadata:
         """Return what may be known without spending a read; of a sealed secret, too. Errors: `SecretError`."""
-        with self._counting(by):
-            return await self._store.peek(target)
+        return await self._counted(self._store.peek(target), by)
 
     async def amend(self, target: Target, amendment: Amendment, *, by: Caller) -> Metadata:
         """Change value, reads or lifetime of a secret that seals, and set its count to 0.
@@ -84,15 +82,14 @@ class DeadDrop:
         """
         policy.check_amendment(amendment, caps=self._caps)
         self._check_room()
-        with self._counting(by):
-            return await self._store.amend(
-                target, amendment, lambda old, now: policy.amended(old, amendment, caps=self._caps, now=now), by=by
-            )
+        amended = self._store.amend(
+            target, amendment, lambda old, now: policy.amended(old, amendment, caps=self._caps, now=now), by=by
+        )
+        return await self._counted(amended, by)
 
     async def delete(self, target: Target, *, by: Caller) -> str:
         """Delete a secret for good, sealed or not, and return its fingerprint. Errors: `SecretError`."""
-        with self._counting(by):
-            return await self._store.remove(target, by=by)
+        return await self._counted(self._store.remove(target, by=by), by)
 
     async def page(self, *, org: str | None = None, before: int | None = None, limit: int) -> Page:
         """Return one page of a list, newest first."""
@@ -144,11 +141,10 @@ class DeadDrop:
         if not self._store.has_room():
             raise NoRoom
 
-    @contextmanager
-    def _counting(self, by: Caller) -> Iterator[None]:
-        """Count a miss or a refusal that the store answered with."""
+    async def _counted(self, answer: Awaitable[AnswerT], by: Caller) -> AnswerT:
+        """Await what the store answers, and count a miss or a refusal."""
         try:
-            yield
+            return await answer
         except SecretError as error:
             if isinstance(error, Unreadable):
                 logger.error("UNREADABLE: the record of %s does not open; nothing was spent", error.fingerprint)

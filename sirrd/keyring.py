@@ -43,6 +43,7 @@ ERASED_SALT: Final = bytes(SALT_BYTES)
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
+_BLOCK_BYTES: Final = 64
 _HEAD_BYTES: Final = len(_VERSION) + KEY_ID_BYTES + _NONCE_BYTES
 _MASTER_KEY = re.compile(r"[0-9A-Fa-f]{64}")
 _SHA256 = SHA256()
@@ -96,9 +97,26 @@ def derive(secret: bytes, *, salt: bytes, purpose: bytes, size: int = KEY_BYTES)
     return HKDF(_SHA256, size, salt, b"sirrd/1/" + purpose).derive(secret)
 
 
-def _keyed_hash(key: bytes, message: bytes) -> bytes:
-    # Below 2 kB `hmac.new` keeps the interpreter's lock, which `hmac.digest` drops at every call.
-    return hmac.new(key, message, hashlib.sha256).digest()
+class KeyedHash:
+    """HMAC-SHA256 (RFC 2104) under one key, with the key's two blocks hashed beforehand.
+
+    That is a third of what `hmac` takes for a message of a hundred bytes; and unlike `hmac.digest` it keeps the
+    interpreter's lock, whose loss costs a busy event loop more than the hash.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def __call__(self, message: bytes) -> bytes:
+        """Return 32 bytes."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return outer.digest()
 
 
 def pack(*parts: bytes) -> bytes:
@@ -221,7 +239,9 @@ class Keyring:
 
     def __init__(self, masters: MasterKeys, inner: InnerKeys) -> None:
         self._first = masters.first
-        self._inner = inner
+        self._audit_key = inner.audit
+        self._index_hash = KeyedHash(inner.index)
+        self._fingerprint_hash = KeyedHash(inner.fingerprint)
         self._entropy = masters.entropy
         self._masters = {key.id: key.secret for key in masters.by_id.values()}
         self._head = _VERSION + masters.first.id
@@ -234,19 +254,19 @@ class Keyring:
     def lookup(self, identity: Identity) -> bytes:
         """Return the place of a secret in the blind index: 32 bytes."""
         kind, org = (b"drop", b"") if identity.org is None else (b"org secret", identity.org.encode())
-        return _keyed_hash(self._inner.index, pack(kind, org, identity.name.encode()))
+        return self._index_hash(pack(kind, org, identity.name.encode()))
 
     def bare_lookup(self, key: BareKey) -> bytes:
         """Return what all org secrets of that key are found by, over all orgs: 32 bytes."""
-        return _keyed_hash(self._inner.index, pack(b"bare key", key.name.encode()))
+        return self._index_hash(pack(b"bare key", key.name.encode()))
 
     def org_lookup(self, org: str) -> bytes:
         """Return what all secrets of an org are found by: 32 bytes."""
-        return _keyed_hash(self._inner.index, pack(b"org", org.encode()))
+        return self._index_hash(pack(b"org", org.encode()))
 
     def fingerprint(self, lookup: bytes) -> str:
         """Return what logs and audit call the secret by: 16 hex digits."""
-        return _keyed_hash(self._inner.fingerprint, lookup)[:FINGERPRINT_BYTES].hex()
+        return self._fingerprint_hash(lookup)[:FINGERPRINT_BYTES].hex()
 
     # Records.
 
@@ -298,11 +318,11 @@ class Keyring:
 
     def audit_chain(self) -> AuditChain:
         """Begin a chain of audit rows."""
-        return AuditChain(self._inner.audit, self._entropy(SALT_BYTES))
+        return AuditChain(self._audit_key, self._entropy(SALT_BYTES))
 
     def resume_audit_chain(self, salt: bytes) -> AuditChain:
         """Return a chain that was begun earlier, for reading and verifying it."""
-        return AuditChain(self._inner.audit, salt)
+        return AuditChain(self._audit_key, salt)
 
 
 def _bound(key_id: bytes, lookup: bytes, terms: Terms) -> bytes:
@@ -354,10 +374,10 @@ class AuditChain:
 
     def __init__(self, audit_key: bytes, salt: bytes) -> None:
         self.salt = salt
-        self._mac_key = derive(audit_key, salt=salt, purpose=b"audit chain")
+        self._hash = KeyedHash(derive(audit_key, salt=salt, purpose=b"audit chain"))
         self._cipher = AESGCM(derive(audit_key, salt=salt, purpose=b"audit detail"))
         self._sealed = 0
-        self.start = _keyed_hash(self._mac_key, b"start")
+        self.start = self._hash(b"start")
 
     def extend(self, head: bytes, number: int, events: Iterable[Event]) -> list[AuditRow]:
         """Make the rows for events that follow a chain whose last MAC is `head` and whose length is `number`."""
@@ -404,4 +424,4 @@ class AuditChain:
     def _mac(self, head: bytes, row: AuditRow) -> bytes:
         numbers = struct.pack(">qqq", row.number, row.at, row.times)
         stored = pack(row.action.encode(), row.caller.encode(), row.fingerprint or b"", row.detail)
-        return _keyed_hash(self._mac_key, head + numbers + stored)
+        return self._hash(head + numbers + stored)

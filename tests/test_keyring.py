@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sirrd.keyring import (
     AuditChain,
     AuditRow,
     InnerKeys,
+    KeyedHash,
     Keyring,
     MasterKey,
     MasterKeys,
@@ -154,6 +156,13 @@ def test_unreadable_names_the_fingerprint() -> None:
         ring.open_value(record._replace(salt=ERASED_SALT))
     assert found.value.fingerprint == ring.fingerprint(record.lookup)
     assert str(found.value) == ""
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, 5000])
+def test_the_keyed_hash_is_hmac_sha256(size: int) -> None:
+    """What is computed in two prepared halves is HMAC-SHA256 as the standard library has it."""
+    key, message = bytes(range(32)), b"m" * size
+    assert KeyedHash(key)(message) == hmac.digest(key, message, "sha256")
 
 
 def test_lookups_tell_all_identities_apart() -> None:

@@ -39,6 +39,7 @@ from sirrd.store.connections import (
     settle_keys,
     vacuum_some,
 )
+from sirrd.store.slots import Slots
 from sirrd.store.statements import Row
 from sirrd.store.trail import ChainedTrail
 from sirrd.store.writer import NeedsThread, Transaction, Writer
@@ -76,6 +77,7 @@ class SqliteStore:
         self._clock = clock
         self._min_free_bytes = min_free_bytes
         self._room = (0.0, True)
+        self._slots = Slots()
 
     @classmethod
     async def open(cls, path: Path, *, masters: MasterKeys, clock: Clock, min_free_bytes: int = 0) -> SqliteStore:
@@ -141,7 +143,7 @@ class SqliteStore:
             if org is not None:
                 self._make_way(transaction, lookup, fingerprint)
             record = keyring.seal(lookup, identity, plaintext, agreed)
-            slot = _take_slot(transaction, record.salt)
+            slot = self._slots.take(transaction, record.salt)
             execute(statements.INSERT, (lookup, bare, org, slot, *agreed, record.label, record.sealed))
             transaction.events.append(
                 Event(Action.CREATED, transaction.now, by, fingerprint, identity.org, identity.org and identity.name)
@@ -154,7 +156,7 @@ class SqliteStore:
         """Free an org key that expired but was not pruned yet; refuse one that is live."""
         found = _found(transaction, lookup)
         for (slot,) in transaction.execute(statements.REMOVE_EXPIRED, found).fetchall():
-            transaction.execute(statements.ERASE, (ERASED_SALT, slot))
+            self._slots.erase(transaction, [slot])
             transaction.events.append(Event(Action.EXPIRED, transaction.now, Caller("daemon"), fingerprint))
         if transaction.execute(statements.STATUS, found).fetchall():
             raise KeyExists(fingerprint)
@@ -175,7 +177,7 @@ class SqliteStore:
             fingerprint = self._keyring.fingerprint(row.lookup)
             identity = self._identify(target, row.record, fingerprint)
             if burns:
-                transaction.execute(statements.ERASE, (ERASED_SALT, row.slot))
+                self._slots.erase(transaction, [row.slot])
             action = Action.BURNED if burns else Action.SEALED if row.read_count == row.max_reads else Action.READ
             _note(transaction, action, fingerprint, identity, by)
             return Opened(plaintext, fingerprint, target.name)
@@ -248,7 +250,7 @@ class SqliteStore:
                 raise self._absent(transaction, found)
             row = Row(*rows[0])
             identity = self._identify(target, row.record, fingerprint)
-            transaction.execute(statements.ERASE, (ERASED_SALT, row.slot))
+            self._slots.erase(transaction, [row.slot])
             _note(transaction, Action.DELETED, fingerprint, identity, by)
             return fingerprint
 
@@ -262,7 +264,7 @@ class SqliteStore:
 
         def unit(transaction: Transaction) -> int:
             rows = transaction.execute(statement, {"now": transaction.now, **arguments}).fetchall()
-            transaction.connection.executemany(statements.ERASE, [(ERASED_SALT, slot) for _, slot in rows])
+            self._slots.erase(transaction, [slot for _, slot in rows])
             transaction.events += [
                 Event(Action.EXPIRED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _ in rows
             ]
@@ -415,16 +417,6 @@ def _note(transaction: Transaction, action: Action, fingerprint: str, identity: 
     """Write down a transition; the id of a dead drop is not kept."""
     key = None if identity.org is None else identity.name
     transaction.events.append(Event(action, transaction.now, by, fingerprint, identity.org, key))
-
-
-def _take_slot(transaction: Transaction, salt: bytes) -> int:
-    """Put a salt into a free slot, or into a new one, and return the slot."""
-    for (slot,) in transaction.execute(statements.REUSE, (salt,)).fetchall():
-        return int(slot)
-    slot = transaction.execute(statements.APPEND, (salt,)).lastrowid
-    if slot is None:
-        raise Unavailable
-    return slot
 
 
 def _only(rows: Sequence[Sequence[bytes]]) -> bytes:
