@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
+import math
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -28,19 +30,18 @@ async def tick(drop: DeadDrop, *, prune: bool = True) -> None:
     logger.info("tick", extra={"fields": {"pruned": pruned, **kept}})
 
 
-async def _run(drop: DeadDrop, *, prune_interval_seconds: float) -> None:
-    every = min(prune_interval_seconds or CHECKPOINT_SECONDS, CHECKPOINT_SECONDS)
-    elapsed = 0.0
-    while True:
-        await asyncio.sleep(every)
-        elapsed += every
-        is_due = 0 < prune_interval_seconds <= elapsed
-        if is_due:
-            elapsed = 0.0
+async def _run(drop: DeadDrop, stopping: asyncio.Event, *, prune_interval_seconds: float) -> None:
+    interval = prune_interval_seconds or CHECKPOINT_SECONDS
+    ticks_per_prune = math.ceil(interval / CHECKPOINT_SECONDS)
+    for number in itertools.count(1):
+        await asyncio.sleep(interval / ticks_per_prune)
         try:
-            await tick(drop, prune=is_due)
+            await tick(drop, prune=prune_interval_seconds > 0 and number % ticks_per_prune == 0)
         except Exception as error:  # noqa: BLE001 - the job's edge: the next tick must come whatever this one met
             logger.error("a tick failed: %s", type(error).__name__)
+        if stopping.is_set():
+            # What failed while the tick was cancelled has taken the cancellation's place.
+            return
 
 
 @contextlib.asynccontextmanager
@@ -51,10 +52,12 @@ async def ticking(drop: DeadDrop, *, prune_interval_seconds: float) -> AsyncIter
         drop: What to keep tidy.
         prune_interval_seconds: Seconds between two prunes; 0 stops them, never the checkpoints.
     """
-    task = asyncio.create_task(_run(drop, prune_interval_seconds=prune_interval_seconds))
+    stopping = asyncio.Event()
+    task = asyncio.create_task(_run(drop, stopping, prune_interval_seconds=prune_interval_seconds))
     try:
         yield
     finally:
+        stopping.set()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task

@@ -126,10 +126,11 @@ class DeadDrop:
 
     async def flush(self, *, everything: bool = False) -> None:
         """Write what was counted in past minutes (or everything, at the end) into the audit trail."""
+        counted = self._tally.drain(before=self._clock.now() + (60 if everything else 0))
         if not self._store.has_room():
             # What strangers cause must not take the last of the disk.
+            self._tally.restore(counted)
             return
-        counted = self._tally.drain(before=self._clock.now() + (60 if everything else 0))
         try:
             # Shielded, since a caller that is cancelled would take the counts along.
             await asyncio.shield(self._store.record(counted))

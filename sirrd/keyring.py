@@ -107,6 +107,8 @@ class KeyedHash:
     __slots__ = ("_inner", "_outer")
 
     def __init__(self, key: bytes) -> None:
+        if len(key) > _BLOCK_BYTES:
+            raise ValueError("a longer key would have to be hashed first")
         block = key.ljust(_BLOCK_BYTES, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))

@@ -212,6 +212,7 @@ async def test_i3_no_audit_row_no_value(daemon: Daemon) -> None:
 # I4: what does not open is not spent.
 
 DAMAGES = {
+    "a count that cannot be": "UPDATE secret SET read_count = max_reads WHERE seq = 1",
     "a flipped bit": "UPDATE secret SET sealed = CAST(x'02' || substr(sealed, 2) AS BLOB) WHERE seq = 1",
     "a changed tail": "UPDATE secret SET sealed = CAST(substr(sealed, 1, 40) || x'0000' AS BLOB) WHERE seq = 1",
     "a truncated value": "UPDATE secret SET sealed = substr(sealed, 1, 20) WHERE seq = 1",
@@ -234,8 +235,8 @@ async def test_i4_a_record_that_does_not_open_is_not_spent(
     """I4: a damaged, exchanged or prolonged record is 500 `unreadable`, keeps its reads, and is loud in the log."""
     secret = await daemon.put("intact", max_reads=max_reads, ttl_seconds=60)
     await daemon.put("other", ttl_seconds=60)
-    before = execute(daemon, "SELECT read_count, lookup FROM secret WHERE seq = 1")
     execute(daemon, DAMAGES[damage])
+    before = execute(daemon, "SELECT read_count, lookup FROM secret WHERE seq = 1")
     for _ in range(2):
         answer = await daemon.stranger.get(f"/secrets/{secret}")
         assert answer.status_code == 500
@@ -401,6 +402,7 @@ async def test_i9_every_statement_that_finds_a_secret_asks_for_its_life() -> Non
         statements.BARE,
         statements.PEEK,
         statements.PAGE,
+        statements.STATUS,
     ):
         assert "expires_at IS NULL OR expires_at > :now" in sql
 

@@ -16,6 +16,7 @@ import pytest
 from sirrd import background
 from sirrd.clock import SystemClock
 from sirrd.entropy import SystemEntropy
+from sirrd.errors import Unavailable
 from sirrd.events import Action, Event, Tally, neighbourhood
 from sirrd.http import wire
 from sirrd.http.context import READY_SECONDS, Readiness
@@ -146,7 +147,7 @@ async def test_misses_and_refusals_are_counted_in_the_trail(daemon: Daemon) -> N
         await daemon.stranger.get(f"/s/{secret}")
         await daemon.stranger.get(f"/secrets/{secret}", headers={"Sec-Purpose": "prefetch"})
     await daemon.drop.flush(everything=True)
-    rows = await daemon.drop._store._reading.execute_fetchall(  # type: ignore[attr-defined]
+    rows = await daemon.drop._store._queries._reading.execute_fetchall(  # type: ignore[attr-defined]
         "SELECT action, caller, count FROM audit WHERE action != 'created' ORDER BY action"
     )
     assert rows == [(action, "anonymous", 3) for action in ("denied", "missed", "page_opened", "refused")]
@@ -161,7 +162,7 @@ async def test_counts_survive_a_tick_that_is_cancelled(daemon: Daemon) -> None:
     with pytest.raises(asyncio.CancelledError):
         await flushing
     await daemon.put()
-    rows = await daemon.drop._store._reading.execute_fetchall(  # type: ignore[attr-defined]
+    rows = await daemon.drop._store._queries._reading.execute_fetchall(  # type: ignore[attr-defined]
         "SELECT action, count FROM audit"
     )
     assert rows == [("denied", 1), ("created", 1)]
@@ -172,26 +173,88 @@ async def test_counts_wait_where_the_disk_is_nearly_full(start: Start) -> None:
     async with start(min_free_bytes=2**60) as daemon:
         await daemon.stranger.get("/secrets")
         await daemon.drop.flush(everything=True)
-        rows = await daemon.drop._store._reading.execute_fetchall("SELECT * FROM audit")  # type: ignore[attr-defined]
+        rows = await daemon.drop._store._queries._reading.execute_fetchall("SELECT * FROM audit")  # type: ignore[attr-defined]
         assert rows == []
-        assert len(daemon.drop._tally.drain(before=2**40)) == 1
+        daemon.drop._tally.restore([Event(Action.MISSED, n * 60, ANYONE, None) for n in range(10_000)])
+        await daemon.drop.flush(everything=True)
+        assert len(daemon.drop._tally.drain(before=2**40)) == 4096
 
 
-@pytest.mark.parametrize(("interval", "expected"), [(0.01, True), (0.0, False), (86_400.0, False)])
+@pytest.mark.parametrize(
+    ("interval", "expected", "seconds"),
+    [
+        (60, [True, True, True, True, True, True], 60),
+        (30, [True, True, True, True, True, True], 30),
+        (150, [False, False, True, False, False, True], 50),
+        (61, [False, True, False, True, False, True], 30.5),
+        (0, [False, False, False, False, False, False], 60),
+        (86_400, [False, False, False, False, False, False], 60),
+    ],
+)
 async def test_a_tick_comes_at_least_once_a_minute(
-    monkeypatch: pytest.MonkeyPatch, interval: float, expected: bool
+    monkeypatch: pytest.MonkeyPatch, interval: float, expected: list[bool], seconds: float
 ) -> None:
     """The checkpoint does not wait for the prune; the prune keeps its own interval."""
-    ticked: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    ticked: list[bool] = []
+    slept: list[float] = []
+    enough = asyncio.Event()
 
     async def tick(_: object, *, prune: bool) -> None:
-        if not ticked.done():
-            ticked.set_result(prune)
+        ticked.append(prune)
+
+    async def sleep(duration: float) -> None:
+        slept.append(duration)
+        if len(ticked) == len(expected):
+            enough.set()
+            await asyncio.Event().wait()
 
     monkeypatch.setattr(background, "tick", tick)
-    monkeypatch.setattr(background, "CHECKPOINT_SECONDS", 0.02)
+    monkeypatch.setattr("sirrd.background.asyncio.sleep", sleep)
     async with background.ticking(None, prune_interval_seconds=interval):  # type: ignore[arg-type]
-        assert await asyncio.wait_for(ticked, 5) is expected
+        await asyncio.wait_for(enough.wait(), 5)
+    assert ticked == expected
+    assert set(slept) == {seconds}
+
+
+async def test_a_tick_that_fails_while_it_is_cancelled_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in the clean-up of a cancelled tick does not take the cancellation's place for ever."""
+    begun = asyncio.Event()
+
+    async def tick(_: object, **__: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise Unavailable
+
+    monkeypatch.setattr(background, "tick", tick)
+    async with asyncio.timeout(5):
+        async with background.ticking(None, prune_interval_seconds=0.001):  # type: ignore[arg-type]
+            await begun.wait()
+
+
+async def test_everyone_who_asks_for_readiness_waits_for_one_answer(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a check is under way nobody is told what is not known, and no second check begins."""
+    asked = 0
+    go_on = asyncio.Event()
+
+    async def check() -> None:
+        nonlocal asked
+        asked += 1
+        await go_on.wait()
+        raise Unavailable
+
+    monkeypatch.setattr(daemon.drop, "check", check)
+    readiness = Readiness()
+    asking = [asyncio.ensure_future(readiness.reason_against(daemon.drop)) for _ in range(5)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await asyncio.gather(*asking[1:]) == ["storage"] * 4
+    assert asked == 1
 
 
 # The log.

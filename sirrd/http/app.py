@@ -77,9 +77,11 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
         async with deaddrop_of(settings, clock=clock, entropy=entropy, announced=announced) as drop:
-            async with ticking(drop, prune_interval_seconds=settings.prune_interval_seconds):
-                yield {"drop": drop, "context": context}
-            log.flush()
+            try:
+                async with ticking(drop, prune_interval_seconds=settings.prune_interval_seconds):
+                    yield {"drop": drop, "context": context}
+            finally:
+                log.flush()
 
     served: ASGIApp = Net(dispatch)
     if settings.cors_origins:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,20 +48,27 @@ class Readiness:
 
     draining: bool = False
     _checked_at: float = field(default=0.0, repr=False)
-    _store_fails: bool = field(default=False, repr=False)
+    _check: asyncio.Task[bool] | None = field(default=None, repr=False)
 
     async def reason_against(self, drop: DeadDrop) -> Literal["draining", "storage"] | None:
         """Return why no new work should come, or None."""
         if self.draining:
             return "draining"
-        if time.monotonic() - self._checked_at >= READY_SECONDS:
+        check = self._check
+        if check is None or (check.done() and time.monotonic() - self._checked_at >= READY_SECONDS):
+            check = self._check = asyncio.create_task(self._ask(drop))
+        # Everyone who asks meanwhile waits for the same answer; who leaves does not take it along.
+        return None if await asyncio.shield(check) else "storage"
+
+    async def _ask(self, drop: DeadDrop) -> bool:
+        """Return whether the store works."""
+        try:
+            await drop.check()
+        except StorageError:
+            return False
+        finally:
             self._checked_at = time.monotonic()
-            try:
-                await drop.check()
-                self._store_fails = False
-            except StorageError:
-                self._store_fails = True
-        return "storage" if self._store_fails else None
+        return True
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,13 @@ class Store(Protocol):
         ...
 
     async def remove(self, target: Target, *, by: Caller) -> str:
-        """Delete a secret for good and return its fingerprint. Errors: `Gone`, `AmbiguousKey`."""
+        """Delete a secret for good and return its fingerprint.
+
+        Raises:
+            Gone: It is not there, or has expired.
+            AmbiguousKey: Several orgs hold the bare key.
+            Unreadable: The record that a bare key leads to does not say that it is its own; nothing was deleted.
+        """
         ...
 
     async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:

@@ -57,8 +57,12 @@ def _read_only(path: Path) -> str:
 def connect_look_up(path: Path) -> sqlite3.Connection:
     """Open a connection for look-ups on the event loop, which never waits for a lock."""
     connection = sqlite3.connect(_read_only(path), uri=True, isolation_level=None, timeout=0)
-    for pragma in _READER_PRAGMAS:
-        connection.execute(pragma)
+    try:
+        for pragma in _READER_PRAGMAS:
+            connection.execute(pragma)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -20,25 +20,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import aiosqlite
-
 from sirrd.clock import Clock
-from sirrd.errors import AmbiguousKey, BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unavailable, Unreadable
+from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, SecretError, Unavailable, Unreadable
 from sirrd.events import Action, Event
-from sirrd.keyring import ERASED_SALT, Keyring, MasterKeys, SealedRecord
+from sirrd.keyring import Keyring, MasterKeys, SealedRecord
 from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
 from sirrd.store import Page, statements
 from sirrd.store.connections import (
     VACUUM_PAGES,
     check_keys,
     checkpoint,
-    connect_look_up,
-    connect_reader,
     connect_writer,
     free_pages,
     settle_keys,
     vacuum_some,
 )
+from sirrd.store.queries import Queries, only
 from sirrd.store.slots import Slots
 from sirrd.store.statements import Row
 from sirrd.store.trail import ChainedTrail
@@ -51,6 +48,7 @@ _LONG_VALUE_BYTES: Final = 64 * 1024
 _ANY_LENGTH: Final = 2**62
 _VACUUM_STEPS: Final = 64
 _CHECKPOINT_TRIES: Final = 10
+_CHECKPOINT_PAUSE_SECONDS: Final = 0.1
 
 
 class SqliteStore:
@@ -63,8 +61,7 @@ class SqliteStore:
         keyring: Keyring,
         writer: Writer,
         writing: sqlite3.Connection,
-        reading: aiosqlite.Connection,
-        looking_up: sqlite3.Connection,
+        queries: Queries,
         clock: Clock,
         min_free_bytes: int,
     ) -> None:
@@ -72,8 +69,7 @@ class SqliteStore:
         self._keyring = keyring
         self._writer = writer
         self._writing = writing
-        self._reading = reading
-        self._looking_up = looking_up
+        self._queries = queries
         self._clock = clock
         self._min_free_bytes = min_free_bytes
         self._room = (0.0, True)
@@ -99,23 +95,21 @@ class SqliteStore:
                 writing = connect_writer(path)
                 unless_opened.callback(writing.close)
                 keyring = Keyring(masters, settle_keys(writing, masters))
-                reading = await connect_reader(path)
-                unless_opened.push_async_callback(reading.close)
-                looking_up = connect_look_up(path)
-                unless_opened.callback(looking_up.close)
+                queries = await Queries.open(path, keyring=keyring, clock=clock)
+                unless_opened.push_async_callback(queries.close)
                 writer = Writer(writing, trail=ChainedTrail(writing, keyring.audit_chain(), clock), clock=clock)
                 unless_opened.pop_all()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
+            reason = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", None) or "it is no database"
             raise BadFolder(
-                f"the database cannot be opened: {error.sqlite_errorname}", hint="see the folder's permissions and disk"
+                f"the database cannot be opened: {reason}", hint="see the folder's permissions and disk"
             ) from None
         return cls(
             path,
             keyring=keyring,
             writer=writer,
             writing=writing,
-            reading=reading,
-            looking_up=looking_up,
+            queries=queries,
             clock=clock,
             min_free_bytes=min_free_bytes,
         )
@@ -154,24 +148,24 @@ class SqliteStore:
 
     def _make_way(self, transaction: Transaction, lookup: bytes, fingerprint: str) -> None:
         """Free an org key that expired but was not pruned yet; refuse one that is live."""
-        found = _found(transaction, lookup)
-        for (slot,) in transaction.execute(statements.REMOVE_EXPIRED, found).fetchall():
+        arguments = _arguments(transaction, lookup)
+        for (slot,) in transaction.execute(statements.REMOVE_EXPIRED, arguments).fetchall():
             self._slots.erase(transaction, [slot])
             transaction.events.append(Event(Action.EXPIRED, transaction.now, Caller("daemon"), fingerprint))
-        if transaction.execute(statements.STATUS, found).fetchall():
-            raise KeyExists(fingerprint)
+        for (is_live,) in transaction.execute(statements.HOLDER, arguments).fetchall():
+            raise KeyExists(fingerprint) if is_live else NeedsThread
 
     async def claim(self, target: Target, *, by: Caller) -> Opened:
         """See `Store.claim`."""
 
         def unit(transaction: Transaction) -> Opened:
-            found = _found(transaction, self._resolve(transaction, target))
-            rows = transaction.execute(statements.COUNT, found).fetchall()
+            arguments = _arguments(transaction, self._resolve(transaction, target))
+            rows = transaction.execute(statements.COUNT, arguments).fetchall()
             burns = not rows
             if burns:
-                rows = transaction.execute(statements.BURN, found).fetchall()
+                rows = transaction.execute(statements.BURN, arguments).fetchall()
             if not rows:
-                raise self._why_not(transaction, found)
+                raise self._refusal(transaction, arguments, of_claim=True)
             row = Row(*rows[0])
             plaintext = self._keyring.open_value(row.record)
             fingerprint = self._keyring.fingerprint(row.lookup)
@@ -184,16 +178,17 @@ class SqliteStore:
 
         return await self._writer.submit(unit)
 
-    def _why_not(self, transaction: Transaction, found: dict[str, Any]) -> Gone | Sealed | NeedsThread:
-        """Return why a claim found nothing to read: what is there and not sealed is too long for the event loop."""
-        for (is_sealed,) in transaction.execute(statements.STATUS, found).fetchall():
-            return Sealed(self._keyring.fingerprint(found["lookup"])) if is_sealed else NeedsThread()
-        return Gone(self._keyring.fingerprint(found["lookup"]))
-
-    def _absent(self, transaction: Transaction, found: dict[str, Any]) -> Gone | NeedsThread:
-        """Return why a statement that does not ask for reads found nothing."""
-        there = transaction.execute(statements.STATUS, found).fetchall()
-        return NeedsThread() if there else Gone(self._keyring.fingerprint(found["lookup"]))
+    def _refusal(
+        self, transaction: Transaction, arguments: dict[str, Any], *, of_claim: bool = False
+    ) -> SecretError | NeedsThread:
+        """Return why a statement found nothing: it is not there, its reads are used up, or it is too long for here."""
+        fingerprint = self._keyring.fingerprint(arguments["lookup"])
+        for (is_sealed,) in transaction.execute(statements.STATUS, arguments).fetchall():
+            if is_sealed and of_claim:
+                return Sealed(fingerprint)
+            # On the thread no length is too long: what is left is a count that no sequence of reads can have left.
+            return Unreadable(fingerprint) if transaction.on_thread else NeedsThread()
+        return Gone(fingerprint)
 
     def _identify(self, target: Target, record: SealedRecord, fingerprint: str) -> Identity:
         """Return what a record is called. A bare key is not bound into the record, so its label must say the same.
@@ -215,11 +210,11 @@ class SqliteStore:
         keyring = self._keyring
 
         def unit(transaction: Transaction) -> Metadata:
-            found = _found(transaction, self._resolve(transaction, target))
-            fingerprint = keyring.fingerprint(found["lookup"])
-            rows = transaction.execute(statements.FIND, found).fetchall()
+            arguments = _arguments(transaction, self._resolve(transaction, target))
+            fingerprint = keyring.fingerprint(arguments["lookup"])
+            rows = transaction.execute(statements.FIND, arguments).fetchall()
             if not rows:
-                raise self._absent(transaction, found)
+                raise self._refusal(transaction, arguments)
             row = Row(*rows[0])
             if row.delete:
                 raise NotAmendable(fingerprint)
@@ -243,11 +238,11 @@ class SqliteStore:
         """See `Store.remove`."""
 
         def unit(transaction: Transaction) -> str:
-            found = _found(transaction, self._resolve(transaction, target))
-            fingerprint = self._keyring.fingerprint(found["lookup"])
-            rows = transaction.execute(statements.REMOVE, found).fetchall()
+            arguments = _arguments(transaction, self._resolve(transaction, target))
+            fingerprint = self._keyring.fingerprint(arguments["lookup"])
+            rows = transaction.execute(statements.REMOVE, arguments).fetchall()
             if not rows:
-                raise self._absent(transaction, found)
+                raise self._refusal(transaction, arguments)
             row = Row(*rows[0])
             identity = self._identify(target, row.record, fingerprint)
             self._slots.erase(transaction, [row.slot])
@@ -282,76 +277,17 @@ class SqliteStore:
         if isinstance(target, Identity):
             return self._keyring.lookup(target)
         found = {"bare": self._keyring.bare_lookup(target), "now": transaction.now}
-        return _only(transaction.execute(statements.BARE, found).fetchall())
+        return only(transaction.execute(statements.BARE, found).fetchall())
 
     # Queries.
 
     async def peek(self, target: Target) -> Metadata:
         """See `Store.peek`."""
-        now = self._clock.now()
-        if isinstance(target, Identity):
-            lookup = self._keyring.lookup(target)
-        else:
-            rows = await self._look_up(statements.BARE, {"bare": self._keyring.bare_lookup(target), "now": now})
-            lookup = _only(rows)
-        for row in await self._look_up(statements.PEEK, {"lookup": lookup, "now": now}):
-            metadata = self._describe(row)
-            if isinstance(target, BareKey) and (metadata.org is None or metadata.name != target.name):
-                raise Unreadable(metadata.fingerprint)
-            return metadata
-        raise Gone(self._keyring.fingerprint(lookup))
+        return await self._queries.peek(target)
 
     async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
         """See `Store.page`."""
-        arguments: dict[str, Any] = {
-            "before": 2**63 - 1 if before is None else before,
-            "now": self._clock.now(),
-            "limit": limit + 1,
-        }
-        if org is not None:
-            arguments["org"] = self._keyring.org_lookup(org)
-        rows = await self._fetch(statements.PAGE.format(of_org="" if org is None else "AND org = :org"), arguments)
-        more = len(rows) > limit
-        rows = rows[:limit]
-        metadata = [described for row in rows if (described := self._describe_if_readable(row, org)) is not None]
-        return Page(metadata, rows[-1][0] if more else None)
-
-    def _describe_if_readable(self, row: Sequence[Any], org: str | None) -> Metadata | None:
-        """Return what a list, of one org or of all, says of a row; what is not what it says is left out, loudly."""
-        with contextlib.suppress(Unreadable):
-            metadata = self._describe(row)
-            if org is None or metadata.org == org:
-                return metadata
-        fingerprint = self._keyring.fingerprint(row[1])
-        logger.error("UNREADABLE: the record of %s does not open and is left out of a list", fingerprint)
-        return None
-
-    def _describe(self, row: Sequence[Any]) -> Metadata:
-        """Return the metadata in a row of `_METADATA`; opening the label proves that the terms are those it had."""
-        _, lookup, salt, created_at, expires_at, max_reads, delete, read_count, label = row
-        terms = Terms(created_at, expires_at, max_reads, bool(delete))
-        identity = self._keyring.open_label(SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms))
-        return Metadata(identity.name, identity.org, self._keyring.fingerprint(lookup), terms, read_count)
-
-    async def _look_up(self, sql: str, arguments: dict[str, Any]) -> list[Any]:
-        """Run a query that touches a few cached pages, here and now: a hop to a thread costs ten times the query."""
-        try:
-            return self._looking_up.execute(sql, arguments).fetchall()
-        except sqlite3.Error:
-            return await self._fetch(sql, arguments)
-
-    async def _fetch(self, sql: str, arguments: dict[str, Any]) -> list[Any]:
-        """Run a query on the thread of aiosqlite, where it may take its time.
-
-        Raises:
-            Unavailable: It failed.
-        """
-        try:
-            return list(await self._reading.execute_fetchall(sql, arguments))
-        except (sqlite3.Error, ValueError) as error:
-            # aiosqlite raises ValueError where its connection was closed.
-            logger.error("a query failed: %s", getattr(error, "sqlite_errorname", "connection closed"))
-            raise Unavailable from None
+        return await self._queries.page(org=org, before=before, limit=limit)
 
     # Keeping house.
 
@@ -369,7 +305,7 @@ class SqliteStore:
 
     async def check(self) -> None:
         """See `Store.check`."""
-        await self._fetch("SELECT 1 FROM inner_keys", {})
+        await self._queries.fetch("SELECT 1 FROM inner_keys", {})
         if self._writer.failing:
             # The failure may be over; only a write can tell.
             await self._writer.submit(lambda transaction: transaction.execute(statements.PROBE), long=True, own=True)
@@ -389,25 +325,36 @@ class SqliteStore:
         for _ in range(_CHECKPOINT_TRIES):
             if await self._writer.between(checkpoint):
                 return True
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_CHECKPOINT_PAUSE_SECONDS)
         return False
 
     async def _chain_head(self) -> dict[str, Any]:
-        rows = await self._fetch("SELECT id, length, head FROM audit_chain ORDER BY id DESC LIMIT 1", {})
+        rows = await self._queries.fetch("SELECT id, length, head FROM audit_chain ORDER BY id DESC LIMIT 1", {})
         return {"audit_chain": rows[0][0], "audit_length": rows[0][1], "audit_head": rows[0][2].hex()}
 
     async def close(self) -> None:
         """See `Store.close`."""
         try:
-            self._looking_up.close()
-            await self._reading.close()
-            await self._truncate()
+            await self._queries.close()
         finally:
             await self._writer.close()
+            await self._empty_wal_for_good()
             self._writing.close()
 
+    async def _empty_wal_for_good(self) -> None:
+        """Truncate the WAL after the last batch; nothing else uses the connection any more."""
+        for _ in range(_CHECKPOINT_TRIES):
+            try:
+                if checkpoint(self._writing):
+                    return
+            except sqlite3.Error as error:
+                logger.error("the last checkpoint failed: %s", error.sqlite_errorname)
+                return
+            await asyncio.sleep(_CHECKPOINT_PAUSE_SECONDS)
+        logger.warning("the WAL could not be emptied: another process reads the database")
 
-def _found(transaction: Transaction, lookup: bytes) -> dict[str, Any]:
+
+def _arguments(transaction: Transaction, lookup: bytes) -> dict[str, Any]:
     """Return what every statement over one secret needs; a long value is left to the thread."""
     longest = _ANY_LENGTH if transaction.on_thread else _LONG_VALUE_BYTES
     return {"lookup": lookup, "now": transaction.now, "longest": longest}
@@ -417,12 +364,3 @@ def _note(transaction: Transaction, action: Action, fingerprint: str, identity: 
     """Write down a transition; the id of a dead drop is not kept."""
     key = None if identity.org is None else identity.name
     transaction.events.append(Event(action, transaction.now, by, fingerprint, identity.org, key))
-
-
-def _only(rows: Sequence[Sequence[bytes]]) -> bytes:
-    """Return the one lookup that a bare key was resolved to."""
-    if not rows:
-        raise Gone
-    if len(rows) > 1:
-        raise AmbiguousKey
-    return rows[0][0]

@@ -32,9 +32,8 @@ REMOVE: Final = f"DELETE FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SH
 STATUS: Final = f"""
     SELECT NOT "delete" AND max_reads IS NOT NULL AND read_count >= max_reads
     FROM secret WHERE lookup = :lookup AND {_LIVE}"""
-REMOVE_EXPIRED: Final = (
-    "DELETE FROM secret WHERE lookup = :lookup AND expires_at IS NOT NULL AND expires_at <= :now RETURNING slot"
-)
+REMOVE_EXPIRED: Final = f"DELETE FROM secret WHERE lookup = :lookup AND NOT {_LIVE} AND {_SHORT} RETURNING slot"
+HOLDER: Final = f"SELECT {_LIVE} FROM secret WHERE lookup = :lookup"
 BARE: Final = f"SELECT lookup FROM secret WHERE bare = :bare AND {_LIVE} LIMIT 2"
 ERASE: Final = "UPDATE slot SET salt = ?, free = 1 WHERE id = ?"
 REUSE: Final = "UPDATE slot SET salt = ?, free = 0 WHERE id = (SELECT id FROM slot WHERE free = 1 LIMIT 1) RETURNING id"

@@ -100,6 +100,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Unit[Any]] = deque()
         self._chore_is_next = True
+        self._changes = 0
         self._chores: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
         self._busy = False
         self._closing = False
@@ -194,7 +195,7 @@ class Writer:
 
     def _settle(self, batch: list[_Unit[Any]]) -> None:
         for unit in batch:
-            if isinstance(unit.error, NeedsThread):
+            if isinstance(unit.error, NeedsThread) and not unit.long:
                 unit.long, unit.error = True, None
                 self._waiting.append(unit)
             else:
@@ -220,6 +221,7 @@ class Writer:
 
     def _run(self, batch: list[_Unit[Any]], *, on_thread: bool = False) -> Callable[[], None] | None:
         """Run the units and write their audit rows; return what the trail wants called after the commit."""
+        self._changes = self._connection.total_changes
         transaction = Transaction(self._connection, self._clock.now(), on_thread=on_thread)
         events: list[Event] = []
         try:
@@ -254,21 +256,32 @@ class Writer:
             try:
                 self._connection.execute("COMMIT")
                 finish()
-                self.failing = any(isinstance(unit.error, Unavailable) for unit in batch)
+                self._judge(batch)
             except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and nobody may wait for ever
                 self._fail(batch, error)
         self._loop.call_soon_threadsafe(self._settle, batch)
 
+    def _judge(self, batch: list[_Unit[Any]]) -> None:
+        """Learn from a batch whether writing works; one that wrote nothing, a miss say, tells nothing."""
+        if any(isinstance(unit.error, Unavailable) for unit in batch):
+            self.failing = True
+        elif self._connection.total_changes > self._changes:
+            self.failing = False
+
     def _run_long(self, batch: list[_Unit[Any]]) -> None:
         """Run a batch on the thread, which can wait for a lock: the event loop never does."""
-        self._connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
-        begun = self._begin()
-        self._connection.execute("PRAGMA busy_timeout=0")
+        finish = None
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+            begun = self._begin()
+            self._connection.execute("PRAGMA busy_timeout=0")
+        except sqlite3.Error:
+            begun = False
         if begun:
-            self._commit(batch, self._run(batch, on_thread=True))
+            finish = self._run(batch, on_thread=True)
         else:
-            self._fail(batch, sqlite3.OperationalError("locked"))
-            self._loop.call_soon_threadsafe(self._settle, batch)
+            self._fail(batch, sqlite3.OperationalError("it could not begin"))
+        self._commit(batch, finish)
 
     def _fail(self, batch: list[_Unit[Any]], error: Exception) -> None:
         """Undo a batch and tell everyone in it.

@@ -245,7 +245,7 @@ async def test_a_pragma_that_did_not_take_is_refused(
 async def test_the_reading_connection_cannot_write(store: SqliteStore) -> None:
     """Queries go through a connection that could not change anything if it wanted."""
     with pytest.raises(sqlite3.OperationalError):
-        await store._reading.execute("DELETE FROM secret")
+        await store._queries._reading.execute("DELETE FROM secret")
 
 
 async def test_a_reader_in_the_way_holds_up_the_checkpoint_and_nothing_else(
@@ -295,6 +295,45 @@ async def test_not_ready_while_writes_fail(store: SqliteStore) -> None:
     await put(store)
 
 
+async def test_a_miss_does_not_make_ready(store: SqliteStore) -> None:
+    """Readiness that was lost by a failed write comes back by one that succeeds, not by a batch that wrote nothing."""
+    store._writing.set_authorizer(
+        lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE else sqlite3.SQLITE_OK
+    )
+    with pytest.raises(Unavailable):
+        await put(store)
+    store._writing.set_authorizer(
+        lambda action, table, *_: (
+            sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE and table == "audit_chain" else sqlite3.SQLITE_OK
+        )
+    )
+    with pytest.raises(Gone):
+        await store.claim(DROP, by=CALLER)
+    with pytest.raises(Unavailable):
+        await store.check()
+
+
+async def test_expired_long_values_make_way_off_the_event_loop(store: SqliteStore, clock: SetClock) -> None:
+    """A key whose expired value is long is free again, too, and its row is removed on the thread."""
+    await put(store, KEY, life=1, value=Plaintext(b"x" * 200_000))
+    clock.at += 1
+    await put(store, KEY)
+    assert (await store.claim(KEY, by=CALLER)).plaintext == VALUE
+
+
+async def test_what_waits_at_the_end_is_written_before_the_last_checkpoint(tmp_path: Path, opened: Opener) -> None:
+    """Closing finishes what was accepted, and only then empties the WAL."""
+    store = await opened(tmp_path)
+    waiting = [asyncio.ensure_future(put(store, Identity(f"{n:064x}"))) for n in range(300)]
+    await asyncio.sleep(0)
+    held = sqlite3.connect(tmp_path / "sirrd.db")
+    held.execute("SELECT count(*) FROM secret").fetchall()
+    await store.close()
+    await asyncio.gather(*waiting)
+    assert (tmp_path / "sirrd.db-wal").stat().st_size == 0
+    held.close()
+
+
 async def test_free_space_that_cannot_be_measured_is_unavailable(store: SqliteStore, tmp_path: Path) -> None:
     """Where the data folder is gone, storing is refused as what it is: the storage fails."""
     store._path = tmp_path / "elsewhere" / "sirrd.db"
@@ -328,6 +367,13 @@ async def test_a_new_first_key_is_known_before_a_row_uses_it(tmp_path: Path, ope
     store = await opened(tmp_path, masters=masters(MASTER_KEY, "ab" * 32))
     assert (await store.claim(DROP, by=CALLER)).plaintext == VALUE
     assert (await store.claim(KEY, by=CALLER)).plaintext == VALUE
+
+
+async def test_a_file_that_cannot_be_opened_is_a_start_up_error(tmp_path: Path, opened: Opener) -> None:
+    """What the system refuses is told with its reason and a hint, and leaves nothing open."""
+    with pytest.raises(BadFolder, match="No such file or directory") as found:
+        await opened(tmp_path / "nowhere")
+    assert found.value.hint is not None
 
 
 async def test_a_database_of_a_newer_release_is_refused(tmp_path: Path, opened: Opener) -> None:

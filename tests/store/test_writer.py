@@ -286,6 +286,19 @@ async def test_a_unit_can_ask_for_the_thread(bench: Bench) -> None:
     assert bench.trail() == ["created", "created"]
 
 
+async def test_a_unit_that_asks_for_the_thread_on_the_thread_is_refused(bench: Bench) -> None:
+    """A unit that is never content is not run for ever."""
+    runs: list[None] = []
+
+    def unit(_: Transaction) -> None:
+        runs.append(None)
+        raise NeedsThread
+
+    with pytest.raises(NeedsThread):
+        await bench.writer.submit(unit)
+    assert len(runs) == 2
+
+
 async def test_what_a_failed_rollback_left_becomes_part_of_nothing(bench: Bench) -> None:
     """A transaction that was left open is undone before the next batch or chore."""
     bench.writing.execute("BEGIN IMMEDIATE")

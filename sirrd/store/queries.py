@@ -1,0 +1,130 @@
+"""Queries over the SQLite file: metadata of one secret, and pages of lists.
+
+Look-ups of one secret touch a few cached pages and run on the event loop, since a hop to a thread costs ten times as
+much; lists run on the thread of aiosqlite. Both connections cannot write, and every query is read to its end at once,
+so that no reader stands in the way of a checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from sirrd.clock import Clock
+from sirrd.errors import AmbiguousKey, Gone, Unavailable, Unreadable
+from sirrd.keyring import ERASED_SALT, Keyring, SealedRecord
+from sirrd.model import BareKey, Identity, Metadata, Target, Terms
+from sirrd.store import Page, statements
+from sirrd.store.connections import connect_look_up, connect_reader
+
+logger = logging.getLogger(__name__)
+
+
+class Queries:
+    """The reading side of the store."""
+
+    def __init__(
+        self, reading: aiosqlite.Connection, looking_up: sqlite3.Connection, *, keyring: Keyring, clock: Clock
+    ) -> None:
+        self._reading = reading
+        self._looking_up = looking_up
+        self._keyring = keyring
+        self._clock = clock
+
+    @classmethod
+    async def open(cls, path: Path, *, keyring: Keyring, clock: Clock) -> Queries:
+        """Open both connections to a database that is there."""
+        looking_up = connect_look_up(path)
+        try:
+            reading = await connect_reader(path)
+        except BaseException:
+            looking_up.close()
+            raise
+        return cls(reading, looking_up, keyring=keyring, clock=clock)
+
+    async def close(self) -> None:
+        """Let go of both connections."""
+        self._looking_up.close()
+        await self._reading.close()
+
+    async def peek(self, target: Target) -> Metadata:
+        """See `Store.peek`."""
+        now = self._clock.now()
+        if isinstance(target, Identity):
+            lookup = self._keyring.lookup(target)
+        else:
+            rows = await self._look_up(statements.BARE, {"bare": self._keyring.bare_lookup(target), "now": now})
+            lookup = only(rows)
+        for row in await self._look_up(statements.PEEK, {"lookup": lookup, "now": now}):
+            metadata = self._describe(row)
+            if isinstance(target, BareKey) and (metadata.org is None or metadata.name != target.name):
+                raise Unreadable(metadata.fingerprint)
+            return metadata
+        raise Gone(self._keyring.fingerprint(lookup))
+
+    async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
+        """See `Store.page`."""
+        arguments: dict[str, Any] = {
+            "before": 2**63 - 1 if before is None else before,
+            "now": self._clock.now(),
+            "limit": limit + 1,
+        }
+        if org is not None:
+            arguments["org"] = self._keyring.org_lookup(org)
+        rows = await self.fetch(statements.PAGE.format(of_org="" if org is None else "AND org = :org"), arguments)
+        more = len(rows) > limit
+        rows = rows[:limit]
+        metadata = [described for row in rows if (described := self._describe_if_readable(row, org)) is not None]
+        return Page(metadata, rows[-1][0] if more else None)
+
+    def _describe_if_readable(self, row: Sequence[Any], org: str | None) -> Metadata | None:
+        """Return what a list, of one org or of all, says of a row; what is not what it says is left out, loudly."""
+        with contextlib.suppress(Unreadable):
+            metadata = self._describe(row)
+            if org is None or metadata.org == org:
+                return metadata
+        fingerprint = self._keyring.fingerprint(row[1])
+        logger.error("UNREADABLE: the record of %s does not open and is left out of a list", fingerprint)
+        return None
+
+    def _describe(self, row: Sequence[Any]) -> Metadata:
+        """Return the metadata in a row of `PEEK` or `PAGE`; that its label opens proves that the terms are its own."""
+        _, lookup, salt, created_at, expires_at, max_reads, delete, read_count, label = row
+        terms = Terms(created_at, expires_at, max_reads, bool(delete))
+        identity = self._keyring.open_label(SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms))
+        return Metadata(identity.name, identity.org, self._keyring.fingerprint(lookup), terms, read_count)
+
+    async def _look_up(self, sql: str, arguments: dict[str, Any]) -> list[Any]:
+        """Run a query that touches a few cached pages, here and now: a hop to a thread costs ten times the query."""
+        try:
+            return self._looking_up.execute(sql, arguments).fetchall()
+        except sqlite3.Error:
+            return await self.fetch(sql, arguments)
+
+    async def fetch(self, sql: str, arguments: dict[str, Any]) -> list[Any]:
+        """Run a query on the thread of aiosqlite, where it may take its time.
+
+        Raises:
+            Unavailable: It failed.
+        """
+        try:
+            return list(await self._reading.execute_fetchall(sql, arguments))
+        except (sqlite3.Error, ValueError) as error:
+            # aiosqlite raises ValueError where its connection was closed.
+            logger.error("a query failed: %s", getattr(error, "sqlite_errorname", "connection closed"))
+            raise Unavailable from None
+
+
+def only(rows: Sequence[Sequence[bytes]]) -> bytes:
+    """Return the one lookup that a bare key was resolved to."""
+    if not rows:
+        raise Gone
+    if len(rows) > 1:
+        raise AmbiguousKey
+    return rows[0][0]
