@@ -126,6 +126,9 @@ def pack(*parts: bytes) -> bytes:
     return b"".join([len(part).to_bytes(4) + part for part in parts])
 
 
+_DROP: Final = pack(b"drop", b"")
+
+
 def unpack(packed: bytes) -> list[bytes]:
     """Take apart what `pack` joined.
 
@@ -255,8 +258,9 @@ class Keyring:
 
     def lookup(self, identity: Identity) -> bytes:
         """Return the place of a secret in the blind index: 32 bytes."""
-        kind, org = (b"drop", b"") if identity.org is None else (b"org secret", identity.org.encode())
-        return self._index_hash(pack(kind, org, identity.name.encode()))
+        if identity.org is None:
+            return self._index_hash(_DROP + pack(identity.name.encode()))
+        return self._index_hash(pack(b"org secret", identity.org.encode(), identity.name.encode()))
 
     def bare_lookup(self, key: BareKey) -> bytes:
         """Return what all org secrets of that key are found by, over all orgs: 32 bytes."""

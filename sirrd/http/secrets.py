@@ -16,7 +16,7 @@ async def create(request: Request) -> wire.Answer:
     draft = await wire.draft(request)
     stored = await request.state["drop"].drop(draft, by=caller)
     url = f"{request.state['context'].peers.base_url(request.scope)}/s/{stored.name}"
-    return wire.as_json(201, {"id": stored.name, "url": url}, fingerprint=stored.fingerprint)
+    return wire.as_strings(201, stored.fingerprint, id=stored.name, url=url)
 
 
 async def create_in_org(request: Request) -> wire.Answer:
@@ -25,7 +25,7 @@ async def create_in_org(request: Request) -> wire.Answer:
     org = wire.org(request)
     key, draft = await wire.org_draft(request)
     stored = await request.state["drop"].put(Identity.in_org(org, key), draft, by=caller)
-    return wire.as_json(201, {"key": stored.name}, fingerprint=stored.fingerprint)
+    return wire.as_strings(201, stored.fingerprint, key=stored.name)
 
 
 async def read(request: Request) -> wire.Answer:
@@ -34,7 +34,7 @@ async def read(request: Request) -> wire.Answer:
     guards.check_read(request, target)
     opened = await request.state["drop"].read(target, by=caller)
     name = "key" if "org" in request.path_params else "id"
-    return wire.as_json(200, {name: opened.name, "value": opened.plaintext.text()}, fingerprint=opened.fingerprint)
+    return wire.as_strings(200, opened.fingerprint, **{name: opened.name, "value": opened.plaintext.text()})
 
 
 async def peek(request: Request) -> wire.Answer:
