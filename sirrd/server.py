@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
 from sirrd.protocol import IDLE_SECONDS, Protocol
 
+logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048
 _GC_THRESHOLD: Final = 20_000  # allocations; requests leave few cycles behind
 _SWEEP_TICKS: Final = 100  # uvicorn ticks ten times a second
@@ -43,6 +45,7 @@ def serve(settings: Settings, *, started: Callable[[str], None]) -> None:
     os.umask(0o077)
     with _listening(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener, started))
+    logger.info("stopped")
 
 
 async def _serve(settings: Settings, listener: socket.socket, started: Callable[[str], None]) -> None:
@@ -157,6 +160,7 @@ class _Server(uvicorn.Server):
             self.should_exit = True
         else:
             self._readiness.draining = True
+            logger.info("told to stop", extra={"fields": {"drain_seconds": self._settings.drain_seconds}})
             asyncio.get_running_loop().call_later(self._settings.drain_seconds, self._stop)
 
     def _stop(self) -> None:

@@ -248,6 +248,8 @@ def test_sigterm_drains_first(launch: Launch) -> None:
         assert ask(address, "GET", "/health")[0] == 200
         assert ask(address, "GET", path)[1]["value"] == "s3cret"
         assert daemon.stop() == 0
+        messages = [json.loads(line)["message"] for line in daemon.log.read_text().splitlines() if "message" in line]
+        assert messages[-2:] == ["told to stop", "stopped"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
