@@ -32,17 +32,21 @@ async def deaddrop_of(
     folder = DataFolder(settings.data_dir)
     for warning in folder.prepare():
         logger.warning(warning)
+
+    def master_keys() -> MasterKeys:
+        return MasterKeys(keys or folder.master_keys(entropy), entropy)
+
     async with contextlib.AsyncExitStack() as stack:
         folder.lock()
         stack.callback(folder.unlock)
         store = await SqliteStore.open(
             folder.database,
-            masters=MasterKeys(keys or folder.master_keys(entropy), entropy),
+            masters=master_keys(),
             clock=clock,
             min_free_bytes=settings.min_free_bytes,
         )
         stack.push_async_callback(store.close)
-        drop = DeadDrop(store, caps=settings.caps, clock=clock, entropy=entropy)
+        drop = DeadDrop(store, caps=settings.caps, clock=clock, entropy=entropy, master_keys=master_keys)
         stack.push_async_callback(_flush_everything, drop)
         folder.announce(announced)
         yield drop

@@ -61,3 +61,30 @@ async def ticking(drop: DeadDrop, *, prune_interval_seconds: float) -> AsyncIter
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+class Mover:
+    """Moves records to the first master key in the background, one move at a time."""
+
+    def __init__(self, drop: DeadDrop) -> None:
+        self._drop = drop
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, *, by: Caller) -> None:
+        """Begin, unless it is under way."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(by))
+
+    async def stop(self) -> None:
+        """End between two batches; the next start of a move goes on from there."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self, by: Caller) -> None:
+        try:
+            remaining = await self._drop.rotate(by=by)
+            logger.info("records moved to the first master key", extra={"fields": {"remaining": remaining}})
+        except Exception as error:  # noqa: BLE001 - the job's edge: it is begun again by whoever asked for it
+            logger.error("moving records to the first master key failed: %s", type(error).__name__)

@@ -1,4 +1,4 @@
-"""The command line `sirrd`: serve, prune, check-config, health.
+"""The command line `sirrd`: serve, prune, rotate-key, check-config, health.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start. The heavy parts are imported by the commands that need them, so
 that a health check every few seconds stays cheap.
@@ -21,11 +21,12 @@ from urllib.parse import urlsplit
 
 from sirrd import __version__
 from sirrd.config import CONFIG_FILE, Settings, load, local_url
-from sirrd.errors import BadSetting, FolderInUse, SirrdError, StartupError
+from sirrd.errors import BadSetting, FolderInUse, NoNewerKey, SirrdError, StartupError
 from sirrd.log import Format, default_format, set_up, stderr
 
 DONE: Final = 0
 FAILED: Final = 1
+USAGE: Final = 2
 CANNOT_START: Final = 3
 _HTTP_SECONDS: Final = 10
 _PRUNE_SECONDS: Final = 600
@@ -34,6 +35,18 @@ logger = logging.getLogger(__name__)
 
 class CommandError(Exception):
     """A command did not do what it should; the message says why."""
+
+
+class RefusedError(CommandError):
+    """The daemon did not do what it was asked for.
+
+    Attributes:
+        status: The HTTP status of its answer.
+    """
+
+    def __init__(self, address: str, status: int) -> None:
+        super().__init__(f"the daemon at {address} answered {status}")
+        self.status = status
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,6 +82,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except StartupError as error:
         complain(error)
         return CANNOT_START
+    except NoNewerKey as error:
+        complain(error)
+        return USAGE
     except (CommandError, SirrdError) as error:
         complain(error)
         return FAILED
@@ -82,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("serve", _serve, "run the daemon"),
         ("prune", _prune, "remove expired secrets, through the daemon if it is running"),
+        ("rotate-key", _rotate_key, "make a new encryption key and move all records to it; goes on where it was ended"),
         ("check-config", _check_config, "print the effective settings, secrets redacted"),
         ("health", _health, "ask the daemon whether it is alive"),
     ):
@@ -130,6 +147,22 @@ def _prune(settings: Settings) -> None:
     print(f"pruned {pruned}")
 
 
+def _rotate_key(settings: Settings) -> None:
+    from sirrd.rotate import rotate  # noqa: PLC0415 - see the module's docstring
+
+    def begin(address: str) -> int | None:
+        try:
+            return int(str(_asked(settings, "POST", address + "/rotate-key", "remaining")))
+        except RefusedError as error:
+            if error.status == http.client.CONFLICT:
+                return None
+            raise
+
+    os.umask(0o077)
+    rotate(settings, begin=begin, say=_say)
+    print("every record is under the newest key")
+
+
 def _check_config(settings: Settings) -> None:
     from sirrd.keyring import parse_master_keys  # noqa: PLC0415 - see the module's docstring
 
@@ -158,8 +191,8 @@ def _asked(settings: Settings, method: str, url: str, member: str, *, seconds: f
         raise CommandError(f"no daemon answers at {parts.netloc}") from None
     finally:
         connection.close()
-    if response.status != http.client.OK:
-        raise CommandError(f"the daemon at {parts.netloc} answered {response.status}")
+    if response.status not in {http.client.OK, http.client.ACCEPTED}:
+        raise RefusedError(parts.netloc, response.status)
     if not isinstance(content, dict) or member not in content:
         raise CommandError(f"what answers at {parts.netloc} is no sirrd")
     return content[member]

@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from sirrd import policy
 from sirrd.clock import Clock
 from sirrd.entropy import Entropy
-from sirrd.errors import Gone, NoRoom, Sealed, SecretError, StorageError, Unreadable
+from sirrd.errors import (
+    Gone,
+    NoNewerKey,
+    NoRoom,
+    Sealed,
+    SecretError,
+    StartupError,
+    StorageError,
+    Unavailable,
+    Unreadable,
+)
 from sirrd.events import Action, Tally
+from sirrd.keyring import MasterKeys
 from sirrd.model import Amendment, Caller, Draft, Identity, Metadata, Opened, Target
 from sirrd.store import Page, Store
 
@@ -29,8 +40,17 @@ logger = logging.getLogger(__name__)
 class DeadDrop:
     """What sirrd does, for whoever may ask: callers are authenticated before they come here."""
 
-    def __init__(self, store: Store, *, caps: policy.Caps, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        caps: policy.Caps,
+        clock: Clock,
+        entropy: Entropy,
+        master_keys: Callable[[], MasterKeys],
+    ) -> None:
         self._store = store
+        self._master_keys = master_keys
         self._caps = caps
         self._clock = clock
         self._entropy = entropy
@@ -110,6 +130,42 @@ class DeadDrop:
         while batch := await self._store.prune(org=org, by=by):
             pruned += batch
         return pruned
+
+    async def begin_rotation(self) -> int:
+        """Seal with the newest master key from now on, and return how many records are still under another one.
+
+        Raises:
+            NoNewerKey: There is nothing to move to, or nothing left to move.
+            Unavailable: The master keys cannot be read now, or would not open everything.
+        """
+        rotation = self._store.rotation
+        try:
+            is_new = await rotation.adopt(self._master_keys())
+        except StartupError as error:
+            logger.error("the master keys cannot be used: %s", error)
+            raise Unavailable from None
+        remaining = await rotation.remaining()
+        if not (is_new or remaining or await rotation.has_older_keys()):
+            raise NoNewerKey
+        return remaining
+
+    async def rotate(self, *, by: Caller) -> int:
+        """Move every record to the first master key, and return how many could not be moved: they do not open.
+
+        Older keys are forgotten at the end if nothing needs them.
+        """
+        rotation = self._store.rotation
+        after: int | None = 0
+        while after is not None:
+            after = await rotation.move(after=after, by=by)
+        remaining = await rotation.remaining()
+        if not remaining:
+            await rotation.forget_older_keys()
+        return remaining
+
+    async def remaining(self) -> int:
+        """Return how many records are sealed under another master key than the first."""
+        return await self._store.rotation.remaining()
 
     async def check(self) -> None:
         """Raise `Unavailable` if the store cannot be read from, or was last seen failing to write."""

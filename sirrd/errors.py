@@ -14,7 +14,9 @@
     │   ├── BodyStalled             the body made no progress
     │   ├── BadBody                 the body is not one strict JSON object
     │   ├── BadField                a field, or a query parameter, is wrong
-    │   └── ValueTooLarge           the value is over the limit
+    │   ├── ValueTooLarge           the value is over the limit
+    │   ├── ApiKeyNeeded            what it asks for needs a server that has an API key
+    │   └── NoNewerKey              there is no newer master key that records could move to
     ├── SecretError                 the request is fine, the secret is not: carries its fingerprint
     │   ├── Gone                    burned, expired, deleted, or never there
     │   ├── Sealed                  all reads are used up, and its owner kept it
@@ -141,6 +143,18 @@ class ValueTooLarge(BadField):
     """The value is over `SIRR_MAX_VALUE_BYTES`."""
 
     code = "value_too_large"
+
+
+class ApiKeyNeeded(RequestError):
+    """What the request asks for is not given away on a server without a master API key."""
+
+    code = "api_key_needed"
+
+
+class NoNewerKey(RequestError):
+    """Every record is under the first master key already."""
+
+    code = "no_newer_key"
 
 
 class SecretError(SirrdError):

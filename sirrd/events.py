@@ -24,6 +24,7 @@ class Action(enum.StrEnum):
     AMENDED = "amended"
     DELETED = "deleted"
     EXPIRED = "expired"
+    ROTATED = "rotated"
     MISSED = "missed"
     REFUSED = "refused"
     DENIED = "denied"

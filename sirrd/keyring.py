@@ -145,6 +145,11 @@ def unpack(packed: bytes) -> list[bytes]:
     return parts
 
 
+def key_id_of(sealed: bytes) -> bytes:
+    """Return the id of the master key that something was sealed under."""
+    return sealed[1 : 1 + KEY_ID_BYTES]
+
+
 class SealedRecord(NamedTuple):
     """A secret as it is stored.
 
@@ -227,7 +232,7 @@ class MasterKeys:
 
     def _open(self, purpose: bytes, sealed: bytes) -> bytes:
         head, body = sealed[:_HEAD_BYTES], sealed[_HEAD_BYTES:]
-        master = self.by_id.get(head[1 : 1 + KEY_ID_BYTES])
+        master = self.by_id.get(key_id_of(head))
         if master is not None and head[:1] == _VERSION:
             cipher = AESGCM(derive(master.secret, salt=b"", purpose=purpose))
             with contextlib.suppress(InvalidTag):
@@ -243,16 +248,25 @@ class Keyring:
     """Seals and opens records, and finds them without knowing their names."""
 
     def __init__(self, masters: MasterKeys, inner: InnerKeys) -> None:
-        self._first = masters.first
+        self._owners = masters
         self._audit_key = inner.audit
         self._index_hash = KeyedHash(inner.index)
         self._fingerprint_hash = KeyedHash(inner.fingerprint)
         self._entropy = masters.entropy
-        self._masters = {key.id: key.secret for key in masters.by_id.values()}
-        self._head = _VERSION + masters.first.id
 
     def __repr__(self) -> str:
         return "<Keyring>"
+
+    # The master keys.
+
+    @property
+    def first_id(self) -> bytes:
+        """The id of the key that seals: 8 bytes."""
+        return self._owners.first.id
+
+    def use(self, masters: MasterKeys) -> None:
+        """Seal with the first of other master keys from now on; they must open all that was sealed before."""
+        self._owners = masters
 
     # Finding.
 
@@ -278,15 +292,29 @@ class Keyring:
 
     def seal(self, lookup: bytes, identity: Identity, plaintext: Plaintext, terms: Terms) -> SealedRecord:
         """Seal a value and its name under a fresh salt."""
-        salt = self._entropy(SALT_BYTES)
-        bound = _bound(self._first.id, lookup, terms)
-        keys = derive(self._first.secret, salt=salt, purpose=b"record", size=2 * KEY_BYTES)
+        return self._sealed(lookup, identity, plaintext, terms, self._entropy(SALT_BYTES))
+
+    def rewrap(self, record: SealedRecord) -> SealedRecord:
+        """Seal a record again under the first master key; its salt stays in its slot.
+
+        Raises:
+            Unreadable: It does not open.
+        """
+        return self._sealed(record.lookup, self.open_label(record), self.open_value(record), record.terms, record.salt)
+
+    def _sealed(
+        self, lookup: bytes, identity: Identity, plaintext: Plaintext, terms: Terms, salt: bytes
+    ) -> SealedRecord:
+        # Taken once, since `use` may exchange the keys at any time.
+        first = self._owners.first
+        bound = _bound(first.id, lookup, terms)
+        keys = derive(first.secret, salt=salt, purpose=b"record", size=2 * KEY_BYTES)
         label = pack(b"" if identity.org is None else identity.org.encode(), identity.name.encode())
         return SealedRecord(
             lookup,
             salt,
-            self._seal(keys[:KEY_BYTES], plaintext.encoded, b"value" + bound),
-            self._seal(keys[KEY_BYTES:], label, b"label" + bound),
+            self._seal(first, keys[:KEY_BYTES], plaintext.encoded, b"value" + bound),
+            self._seal(first, keys[KEY_BYTES:], label, b"label" + bound),
             terms,
         )
 
@@ -303,16 +331,16 @@ class Keyring:
         org, name = unpack(self._open(record, record.label, b"label"))
         return Identity(name.decode(), org.decode() or None)
 
-    def _seal(self, key: bytes, plain: bytes, bound: bytes) -> bytes:
+    def _seal(self, first: MasterKey, key: bytes, plain: bytes, bound: bytes) -> bytes:
         nonce = self._entropy(_NONCE_BYTES)
-        return self._head + nonce + AESGCM(key).encrypt(nonce, plain, bound)
+        return _VERSION + first.id + nonce + AESGCM(key).encrypt(nonce, plain, bound)
 
     def _open(self, record: SealedRecord, sealed: bytes, kind: bytes) -> bytes:
-        key_id = sealed[1 : 1 + KEY_ID_BYTES]
-        master = self._masters.get(key_id)
+        key_id = key_id_of(sealed)
+        master = self._owners.by_id.get(key_id)
         if sealed[:1] != _VERSION or master is None or len(sealed) < _HEAD_BYTES + _TAG_BYTES:
             raise Unreadable(self.fingerprint(record.lookup))
-        keys = derive(master, salt=record.salt, purpose=b"record", size=2 * KEY_BYTES)
+        keys = derive(master.secret, salt=record.salt, purpose=b"record", size=2 * KEY_BYTES)
         cipher = AESGCM(keys[:KEY_BYTES] if kind == b"value" else keys[KEY_BYTES:])
         nonce = sealed[1 + KEY_ID_BYTES : _HEAD_BYTES]
         try:

@@ -79,11 +79,13 @@ def started(command: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, s
             process.kill()
 
 
-def ask(address: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+def ask(address: str, method: str, path: str, body: Any = None, *, bearer: str | None = None) -> tuple[int, Any]:
     """Send one request over the network, and return status and JSON."""
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=PATIENCE_SECONDS)
     with contextlib.closing(connection):
         headers = {} if body is None else {"Content-Type": "application/json"}
+        if bearer is not None:
+            headers["Authorization"] = f"Bearer {bearer}"
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()
         return answer.status, json.loads(answer.read())
@@ -108,9 +110,9 @@ def sirrd(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.Complet
     )
 
 
-def put(address: str, value: str = "s3cret", **terms: Any) -> str:
+def put(address: str, value: str = "s3cret", *, bearer: str | None = None, **terms: Any) -> str:
     """Store a dead drop and return its path."""
-    status, answer = ask(address, "POST", "/secrets", {"value": value, **terms})
+    status, answer = ask(address, "POST", "/secrets", {"value": value, **terms}, bearer=bearer)
     assert status == 201
     return f"/secrets/{answer['id']}"
 

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from sirrd.assembly import deaddrop_of
-from sirrd.background import ticking
+from sirrd.background import Mover, ticking
 from sirrd.clock import Clock, SystemClock
 from sirrd.config import Settings
 from sirrd.entropy import Entropy, SystemEntropy
@@ -79,7 +79,11 @@ def create_app(
         async with deaddrop_of(settings, clock=clock, entropy=entropy, announced=announced) as drop:
             try:
                 async with ticking(drop, prune_interval_seconds=settings.prune_interval_seconds):
-                    yield {"drop": drop, "context": context}
+                    mover = Mover(drop)
+                    try:
+                        yield {"drop": drop, "context": context, "mover": mover}
+                    finally:
+                        await mover.stop()
             finally:
                 log.flush()
 

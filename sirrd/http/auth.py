@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from sirrd.errors import Unauthorised
+from sirrd.errors import ApiKeyNeeded, Unauthorised
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
 from sirrd.model import Caller
@@ -37,6 +37,19 @@ def operator(request: Request) -> Caller:
     asking = caller(request)
     if not asking.is_operator:
         raise Unauthorised
+    return asking
+
+
+def key_holder(request: Request) -> Caller:
+    """Return who asks, if they showed the master API key: being let in where none is set is not enough.
+
+    Raises:
+        Unauthorised: They did not.
+        ApiKeyNeeded: No key is set.
+    """
+    asking = operator(request)
+    if asking.kind != "bearer":
+        raise ApiKeyNeeded
     return asking
 
 

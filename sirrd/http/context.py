@@ -10,6 +10,7 @@ from typing import Literal, TypedDict
 
 from starlette.types import Receive, Scope
 
+from sirrd.background import Mover
 from sirrd.deaddrop import DeadDrop
 from sirrd.errors import StorageError
 from sirrd.http.peers import Peers
@@ -95,6 +96,7 @@ class State(TypedDict):
 
     drop: DeadDrop
     context: Context
+    mover: Mover
     trace: Trace
 
 

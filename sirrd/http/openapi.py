@@ -144,6 +144,24 @@ def _paths() -> Json:
         "/prune": {
             "post": _operation("prune", "Remove what has expired.", 200, [401, 503], schema="Pruned", security=_BEARER)
         },
+        "/rotate-key": {
+            "get": _operation(
+                "rotation",
+                "Records still under an older master key.",
+                200,
+                [401, 403, 503],
+                schema="Remaining",
+                security=_BEARER,
+            ),
+            "post": _operation(
+                "rotate",
+                "Begin to move all records to the newest master key.",
+                202,
+                [401, 403, 409, 503],
+                schema="Remaining",
+                security=_BEARER,
+            ),
+        },
         "/health": _both("health", "The process is alive.", "Status", []),
         "/ready": _both("ready", "New work should come here.", "Status", [503], problem="NotReady"),
         "/version": _both("version", "Name and version.", "Version", []),
@@ -299,6 +317,7 @@ def _schemas() -> Json:
         "OpenedInOrg": _object(key=text, value=text),
         "Deleted": _object(deleted={"const": True}),
         "Pruned": _object(pruned=number),
+        "Remaining": _object(remaining=number),
         "Status": _object(status=text),
         "NotReady": _object(status={"const": "unavailable"}, reason={"enum": ["storage", "draining"]}),
         "Version": _object(name={"const": "sirrd"}, version=text),

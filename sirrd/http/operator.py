@@ -55,6 +55,20 @@ async def prune_org(request: Request) -> wire.Answer:
     return wire.as_json(200, {"pruned": pruned})
 
 
+async def rotate(request: Request) -> wire.Answer:
+    """Begin to move all records to the newest master key, or go on with it."""
+    caller = auth.key_holder(request)
+    remaining = await request.state["drop"].begin_rotation()
+    request.state["mover"].start(by=caller)
+    return wire.as_json(202, {"remaining": remaining})
+
+
+async def rotation(request: Request) -> wire.Answer:
+    """Say how many records are still under an older master key."""
+    auth.key_holder(request)
+    return wire.as_json(200, {"remaining": await request.state["drop"].remaining()})
+
+
 async def health(request: Request) -> wire.Answer:  # noqa: ARG001 - the process answers, whatever is asked
     """Say that the process is alive; touches no storage."""
     return _OK

@@ -42,6 +42,8 @@ TABLE: Final[dict[type[SirrdError], Problem]] = {
     errors.BadBody: Problem(400, "the body is malformed"),
     errors.BadField: Problem(400, "a field is malformed"),
     errors.ValueTooLarge: Problem(413, "the value is too large"),
+    errors.ApiKeyNeeded: Problem(403, "this needs a server that has a master API key"),
+    errors.NoNewerKey: Problem(409, "there is no newer key to move to"),
     errors.Gone: Problem(404, "there is no such secret, or not any more"),
     errors.Sealed: Problem(410, "the secret is sealed: all its reads are used up"),
     errors.KeyExists: Problem(409, "a secret with this key exists in this org"),

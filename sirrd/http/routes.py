@@ -55,6 +55,7 @@ RESOURCES: Final = (
     Resource("/orgs/{org}/secrets", GET=operator.secrets_of_org, POST=secrets.create_in_org),
     Resource("/orgs/{org}/prune", POST=operator.prune_org),
     Resource("/prune", POST=operator.prune),
+    Resource("/rotate-key", GET=operator.rotation, POST=operator.rotate),
     Resource("/health", **both(operator.health)),
     Resource("/ready", **both(operator.ready)),
     Resource("/version", **both(operator.version)),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sirrd.events import Event
+from sirrd.keyring import MasterKeys
 from sirrd.model import Amendment, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms
 
 
@@ -25,8 +26,49 @@ class Page(NamedTuple):
     before: int | None
 
 
+class Rotation(Protocol):
+    """How every engine moves its records to another master key. Every method may raise `StorageError`."""
+
+    async def adopt(self, masters: MasterKeys) -> bool:
+        """Seal with the first of these master keys from now on; tell whether it is another one than before.
+
+        Raises:
+            WrongKey: They do not open everything that is stored; nothing was changed.
+        """
+        ...
+
+    async def remaining(self) -> int:
+        """Return how many records are sealed under another master key than the first."""
+        ...
+
+    async def has_older_keys(self) -> bool:
+        """Tell whether another master key than the first has to be kept."""
+        ...
+
+    async def move(self, *, after: int, by: Caller) -> int | None:
+        """Move a batch of records, from that number on, to the first master key.
+
+        Returns:
+            The number that the next batch begins after, or None if there is none left.
+        """
+        ...
+
+    async def forget_older_keys(self) -> None:
+        """Note that nothing needs any master key but the first; the caller has seen that nothing does."""
+        ...
+
+
 class Store(Protocol):
-    """What every engine does. Every method may raise `StorageError`; nothing is half done then."""
+    """What every engine does. Every method may raise `StorageError`; nothing is half done then.
+
+    Attributes:
+        rotation: Moves records to another master key.
+    """
+
+    @property
+    def rotation(self) -> Rotation:
+        """See above."""
+        ...
 
     async def put(
         self, identity: Identity, plaintext: Plaintext, terms: Callable[[int], Terms], *, by: Caller

@@ -14,7 +14,7 @@ from typing import Final
 import aiosqlite
 
 from sirrd.errors import BadFolder
-from sirrd.keyring import InnerKeys, MasterKeys
+from sirrd.keyring import InnerKeys, MasterKeys, key_id_of
 from sirrd.store.migrate import check_version, migrate
 
 _PRAGMAS: Final = (
@@ -109,6 +109,9 @@ def settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> InnerKey
             connection.execute("INSERT INTO inner_keys (id, sealed) VALUES (1, ?)", (masters.seal_inner(inner),))
         else:
             inner = masters.open_inner(row[0])
+            if key_id_of(row[0]) != masters.first.id:
+                # Whatever becomes of older keys, these must open with the first.
+                connection.execute("UPDATE inner_keys SET sealed = ?", (masters.seal_inner(inner),))
         connection.execute(
             "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (masters.first.id, masters.check_value()),

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -17,7 +18,8 @@ from sirrd.keyring import KEY_BYTES, MasterKey, parse_master_keys
 DATABASE: Final = "sirrd.db"
 KEY_FILE: Final = "master.key"
 LOCK: Final = "sirrd.lock"
-_FILES: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", KEY_FILE, f"{KEY_FILE}.new", LOCK)
+ROTATION_LOCK: Final = "rotate-key.lock"
+_FILES: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", KEY_FILE, f"{KEY_FILE}.new", LOCK, ROTATION_LOCK)
 
 
 class DataFolder:
@@ -126,6 +128,39 @@ class DataFolder:
         except (OSError, UnicodeDecodeError):
             raise BadFolder("the key file cannot be read or written", hint="see SIRR_DATA_DIR") from None
         return (key,)
+
+    def replace_master_keys(self, keys: Sequence[MasterKey]) -> None:
+        """Write the key file anew; a crash leaves the old one or the new one.
+
+        Raises:
+            BadFolder: It cannot be written.
+        """
+        try:
+            self._write_durably(self.path / KEY_FILE, "".join(f"{key.hex}\n" for key in keys))
+        except OSError as error:
+            raise BadFolder(f"the key file cannot be written: {error.strerror}", hint="see SIRR_DATA_DIR") from None
+
+    @contextlib.contextmanager
+    def rotating(self) -> Iterator[None]:
+        """Keep others from changing the key file meanwhile; a daemon may hold the folder beside it.
+
+        Raises:
+            FolderInUse: Another process is changing it.
+            BadFolder: The lock file cannot be made.
+        """
+        try:
+            file = os.open(self.path / ROTATION_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise BadFolder(f"the data folder cannot be used: {error.strerror}", hint="see SIRR_DATA_DIR") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise FolderInUse("another rotate-key is at work", hint="wait for it to end") from None
+        try:
+            yield
+        finally:
+            os.close(file)
 
     def _write_durably(self, path: Path, text: str) -> None:
         """Write a file so that after a crash it is there whole, or not at all."""

@@ -36,6 +36,7 @@ from sirrd.store.connections import (
     vacuum_some,
 )
 from sirrd.store.queries import Queries, only
+from sirrd.store.rotation import SqliteRotation
 from sirrd.store.slots import Slots
 from sirrd.store.statements import Row
 from sirrd.store.trail import ChainedTrail
@@ -74,6 +75,7 @@ class SqliteStore:
         self._min_free_bytes = min_free_bytes
         self._room = (0.0, True)
         self._slots = Slots()
+        self.rotation = SqliteRotation(writer=writer, queries=queries, keyring=keyring)
 
     @classmethod
     async def open(cls, path: Path, *, masters: MasterKeys, clock: Clock, min_free_bytes: int = 0) -> SqliteStore:

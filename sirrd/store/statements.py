@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from sirrd.keyring import ERASED_SALT, SealedRecord
+from sirrd.keyring import ERASED_SALT, KEY_ID_BYTES, SealedRecord
 from sirrd.model import Terms
 
 PRUNE_BATCH: Final = 1000
 PRUNE_BATCH_BYTES: Final = 4 * 1024 * 1024
+ROTATION_BATCH: Final = 64
+ROTATION_BATCH_BYTES: Final = 1024 * 1024
 _SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
 _COLUMNS: Final = f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", read_count, label, sealed'
 _LIVE: Final = "(expires_at IS NULL OR expires_at > :now)"
@@ -60,6 +62,14 @@ PRUNE: Final = f"""
     )
     DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
     RETURNING lookup, slot"""
+_OLDER: Final = f"substr(label, 2, {KEY_ID_BYTES}) != :key"
+REMAINING: Final = f"SELECT count(*) FROM secret WHERE {_OLDER}"
+NEXT_OLDER: Final = f"""
+    SELECT seq, length(sealed) FROM secret WHERE seq > :after AND {_OLDER} ORDER BY seq LIMIT {ROTATION_BATCH}"""
+BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM secret WHERE seq = ?"
+REWRAP: Final = "UPDATE secret SET label = ?, sealed = ? WHERE seq = ? AND sealed = ?"
+OLDER_KEYS: Final = "SELECT count(*) FROM master_key WHERE key_id != :key"
+FORGET_OLDER_KEYS: Final = "DELETE FROM master_key WHERE key_id != ?"
 AUDIT: Final = """
     INSERT INTO audit (chain, number, at, action, caller, fingerprint, count, detail, mac)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""

@@ -1,0 +1,108 @@
+"""Moves records from older master keys to the first one, in small units, while everything else goes on.
+
+It is safe at every instant: the new key is in its file and noted in the database before a record uses it; a record is
+resealed and replaced in one unit, so a claim, which is another unit, finds it whole under one key or the other; and an
+older key is forgotten only after nothing was found under it. Whatever ends it in between, the next attempt goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sirrd.errors import Unavailable, Unreadable
+from sirrd.events import Action, Event
+from sirrd.keyring import Keyring, MasterKeys, key_id_of
+from sirrd.model import Caller
+from sirrd.store import statements
+from sirrd.store.queries import Queries
+from sirrd.store.statements import Row
+from sirrd.store.writer import Transaction, Writer
+
+logger = logging.getLogger(__name__)
+
+
+class SqliteRotation:
+    """The `Rotation` of the embedded store."""
+
+    def __init__(self, *, writer: Writer, queries: Queries, keyring: Keyring) -> None:
+        self._writer = writer
+        self._queries = queries
+        self._keyring = keyring
+
+    async def adopt(self, masters: MasterKeys) -> bool:
+        """See `Rotation.adopt`."""
+        if masters.first.id == self._keyring.first_id:
+            return False
+
+        def unit(transaction: Transaction) -> None:
+            for (check_value,) in transaction.execute("SELECT check_value FROM master_key").fetchall():
+                masters.verify(check_value)
+            ((sealed,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
+            transaction.execute("UPDATE inner_keys SET sealed = ?", (masters.seal_inner(masters.open_inner(sealed)),))
+            transaction.execute(
+                "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (masters.first.id, masters.check_value()),
+            )
+
+        await self._writer.submit(unit)
+        self._keyring.use(masters)
+        return True
+
+    async def remaining(self) -> int:
+        """See `Rotation.remaining`."""
+        ((count,),) = await self._queries.fetch(statements.REMAINING, {"key": self._keyring.first_id})
+        return int(count)
+
+    async def has_older_keys(self) -> bool:
+        """See `Rotation.has_older_keys`."""
+        ((count,),) = await self._queries.fetch(statements.OLDER_KEYS, {"key": self._keyring.first_id})
+        return bool(count)
+
+    async def move(self, *, after: int, by: Caller) -> int | None:
+        """See `Rotation.move`."""
+        numbers: list[int] = []
+        size = 0
+        for number, length in await self._queries.fetch(
+            statements.NEXT_OLDER, {"after": after, "key": self._keyring.first_id}
+        ):
+            if numbers and size + length > statements.ROTATION_BATCH_BYTES:
+                break
+            numbers.append(number)
+            size += length
+        if not numbers:
+            return None
+
+        def unit(transaction: Transaction) -> None:
+            moved = sum(self._move(transaction, number) for number in numbers)
+            if moved:
+                transaction.events.append(Event(Action.ROTATED, transaction.now, by, None, times=moved))
+
+        await self._writer.submit(unit, long=True, own=True)
+        return numbers[-1]
+
+    def _move(self, transaction: Transaction, number: int) -> int:
+        """Reseal one record, if it is still there and still under an older key; return how many were moved."""
+        for found in transaction.execute(statements.BY_NUMBER, (number,)).fetchall():
+            row = Row(*found)
+            if key_id_of(row.label) == self._keyring.first_id:
+                return 0
+            try:
+                new = self._keyring.rewrap(row.record)
+            except Unreadable as error:
+                logger.error("UNREADABLE: the record of %s does not open and cannot be moved", error.fingerprint)
+                return 0
+            transaction.execute(statements.REWRAP, (new.label, new.sealed, row.seq, row.sealed))
+            return 1
+        return 0
+
+    async def forget_older_keys(self) -> None:
+        """See `Rotation.forget_older_keys`."""
+        first = self._keyring.first_id
+
+        def unit(transaction: Transaction) -> None:
+            ((inner,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
+            if key_id_of(inner) != first:
+                raise Unavailable
+            transaction.execute(statements.FORGET_OLDER_KEYS, (first,))
+
+        await self._writer.submit(unit, own=True)
