@@ -28,7 +28,7 @@ from sirrd.errors import (
 )
 from sirrd.events import Action, Tally
 from sirrd.keyring import MasterKeys
-from sirrd.model import Amendment, Caller, Draft, Identity, Metadata, Opened, Target
+from sirrd.model import Amendment, Caller, Draft, Identity, Metadata, Opened, Plaintext, Target, Unset
 from sirrd.store import Page, Store
 
 ID_BYTES: Final = 32
@@ -72,7 +72,7 @@ class DeadDrop:
 
     async def _put(self, identity: Identity, draft: Draft, *, by: Caller) -> Metadata:
         policy.check_draft(draft, caps=self._caps)
-        self._check_room()
+        self._check_room(draft.plaintext)
         stored = self._store.put(
             identity, draft.plaintext, lambda now: policy.drafted(draft, caps=self._caps, now=now), by=by
         )
@@ -101,7 +101,7 @@ class DeadDrop:
             StorageError: Nothing was changed.
         """
         policy.check_amendment(amendment, caps=self._caps)
-        self._check_room()
+        self._check_room(amendment.plaintext)
         amended = self._store.amend(
             target, amendment, lambda old, now: policy.amended(old, amendment, caps=self._caps, now=now), by=by
         )
@@ -194,8 +194,8 @@ class DeadDrop:
             self._tally.restore(counted)
             raise
 
-    def _check_room(self) -> None:
-        if not self._store.has_room():
+    def _check_room(self, plaintext: Plaintext | Unset) -> None:
+        if not self._store.has_room(0 if isinstance(plaintext, Unset) else len(plaintext)):
             raise NoRoom
 
     async def _counted(self, answer: Awaitable[AnswerT], by: Caller) -> AnswerT:

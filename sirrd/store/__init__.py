@@ -140,8 +140,8 @@ class Store(Protocol):
         """Return what logs call a secret by."""
         ...
 
-    def has_room(self) -> bool:
-        """Tell whether there is more free space than the operator's limit."""
+    def has_room(self, needed: int = 0) -> bool:
+        """Tell whether, with that many bytes more stored, free space would still be above the operator's limit."""
         ...
 
     async def check(self) -> None:

@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 
 _SPARE_PAGES: Final = 256
 _LONG_VALUE_BYTES: Final = 64 * 1024
+_MEASURE_SECONDS: Final = 1.0
+_MEASURE_BYTES: Final = 1024 * 1024
 _ANY_LENGTH: Final = 2**62
 _VACUUM_STEPS: Final = 64
 _CHECKPOINT_TRIES: Final = 10
@@ -73,7 +75,9 @@ class SqliteStore:
         self._queries = queries
         self._clock = clock
         self._min_free_bytes = min_free_bytes
-        self._room = (0.0, True)
+        self._measured_at = 0.0
+        self._free_bytes = 0
+        self._promised_bytes = 0
         self._slots = Slots()
         self.rotation = SqliteRotation(writer=writer, queries=queries, keyring=keyring)
 
@@ -293,17 +297,18 @@ class SqliteStore:
 
     # Keeping house.
 
-    def has_room(self) -> bool:
-        """See `Store.has_room`; measured at most once a second."""
-        measured_at, room = self._room
-        if (now := time.monotonic()) - measured_at >= 1:
+    def has_room(self, needed: int = 0) -> bool:
+        """See `Store.has_room`; measured each second, and again for each MiB that was asked about since."""
+        self._promised_bytes += needed
+        now = time.monotonic()
+        if now - self._measured_at >= _MEASURE_SECONDS or self._promised_bytes > _MEASURE_BYTES:
             try:
                 space = os.statvfs(self._path.parent)
             except OSError:
                 raise Unavailable from None
-            room = space.f_bavail * space.f_frsize >= self._min_free_bytes
-            self._room = (now, room)
-        return room
+            self._free_bytes = space.f_bavail * space.f_frsize
+            self._measured_at, self._promised_bytes = now, needed
+        return self._free_bytes - self._promised_bytes >= self._min_free_bytes
 
     async def check(self) -> None:
         """See `Store.check`."""

@@ -337,7 +337,7 @@ async def test_what_waits_at_the_end_is_written_before_the_last_checkpoint(tmp_p
 async def test_free_space_that_cannot_be_measured_is_unavailable(store: SqliteStore, tmp_path: Path) -> None:
     """Where the data folder is gone, storing is refused as what it is: the storage fails."""
     store._path = tmp_path / "elsewhere" / "sirrd.db"
-    store._room = (0.0, True)
+    store._measured_at = 0.0
     with pytest.raises(Unavailable):
         store.has_room()
 

@@ -1,0 +1,1 @@
+"""Storage that fails under a running daemon: no value leaves, and what was answered is kept."""
