@@ -27,6 +27,11 @@ API_KEY = "correct-horse-battery-staple"
 NOW = 1_800_000_000
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the tests."""
+    parser.addoption("--long", action="store_true", help="let the state machine walk a hundred times as far")
+
+
 class SetClock:
     """A clock that stands still until it is set."""
 

@@ -1,0 +1,145 @@
+"""What the contract says about records, and no more: no storage, no concurrency, no cryptography.
+
+A record that has expired is gone for everyone; it stays in `records` until it is pruned, since its going is audited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from sirrd.model import MAX_READS, MAX_TTL_SECONDS, BareKey, Identity, Target
+from sirrd.policy import Caps
+
+Fields: TypeAlias = Mapping[str, Any]
+"""The members of a body that may be there; a value is whatever `str` makes the text of."""
+
+
+class Refused(Exception):
+    """An answer that is no success: its code."""
+
+
+class Seen(NamedTuple):
+    """What may be told about a record without spending a read."""
+
+    identity: Identity
+    created_at: int
+    expires_at: int | None
+    max_reads: int | None
+    delete: bool
+    read_count: int
+    status: str
+
+
+@dataclass(eq=False)
+class Record:
+    """A secret that was stored and is not gone, but for expiry."""
+
+    identity: Identity
+    value: str
+    created_at: int
+    expires_at: int | None
+    max_reads: int | None
+    delete: bool
+    read_count: int = 0
+
+    def seen(self) -> Seen:
+        """Return its metadata as they are now."""
+        status = "sealed" if self.read_count == self.max_reads else "active"
+        life = (self.created_at, self.expires_at, self.max_reads, self.delete)
+        return Seen(self.identity, *life, self.read_count, status)
+
+
+@dataclass
+class Model:
+    """All records, the oldest first, and the audit rows that are due: an action and whose record it was."""
+
+    caps: Caps
+    now: int
+    records: list[Record] = field(default_factory=list)
+    audit: list[tuple[str, Identity]] = field(default_factory=list)
+
+    def live(self, org: str | None = None) -> list[Record]:
+        """Return what a list shows, the newest first."""
+        return [each for each in self.records[::-1] if not self._expired(each) and org in {None, each.identity.org}]
+
+    def find(self, target: Target) -> Record:
+        """Return the one live record that a target names."""
+        found = [each for each in self.live() if each.identity == target or _is_bare(target, each)]
+        if len(found) != 1:
+            raise Refused("ambiguous_key" if found else "not_found")
+        return found[0]
+
+    def put(self, identity: Identity, fields: Fields) -> Seen:
+        """Store a record; a key is free as soon as what had it is gone."""
+        self._check(fields)
+        if any(each.identity == identity for each in self.live()):
+            raise Refused("key_exists")
+        self._remove("expired", [each for each in self.records if each.identity == identity])
+        expires_at = self._expiry(fields.get("ttl_seconds", self.caps.default_ttl_seconds))
+        max_reads = fields.get("max_reads", self.caps.default_max_reads)
+        terms = (self.now, expires_at, max_reads, fields.get("delete", True))
+        self.records.append(Record(identity, str(fields["value"]), *terms))
+        self.audit.append(("created", identity))
+        return self.records[-1].seen()
+
+    def read(self, target: Target) -> str:
+        """Spend a read; the last one burns or seals."""
+        record = self.find(target)
+        if record.read_count == record.max_reads:
+            raise Refused("sealed")
+        record.read_count += 1
+        if record.read_count != record.max_reads:
+            self.audit.append(("read", record.identity))
+        elif record.delete:
+            self._remove("burned", [record])
+        else:
+            self.audit.append(("sealed", record.identity))
+        return record.value
+
+    def amend(self, target: Target, fields: Fields) -> Seen:
+        """Change what is given, and begin to count anew."""
+        self._check(fields)
+        record = self.find(target)
+        if record.delete:
+            raise Refused("not_amendable")
+        record.read_count = 0
+        record.value = str(fields.get("value", record.value))
+        record.max_reads = fields.get("max_reads", record.max_reads)
+        if "ttl_seconds" in fields:
+            record.expires_at = self._expiry(fields["ttl_seconds"])
+        self.audit.append(("amended", record.identity))
+        return record.seen()
+
+    def delete(self, target: Target) -> None:
+        """Remove a record, sealed or not."""
+        self._remove("deleted", [self.find(target)])
+
+    def prune(self, org: str | None = None) -> int:
+        """Remove what has expired."""
+        return self._remove("expired", [e for e in self.records if self._expired(e) and org in {None, e.identity.org}])
+
+    def _remove(self, action: str, records: list[Record]) -> int:
+        for record in records:
+            self.records.remove(record)
+            self.audit.append((action, record.identity))
+        return len(records)
+
+    def _expired(self, record: Record) -> bool:
+        return record.expires_at is not None and self.now >= record.expires_at
+
+    def _expiry(self, ttl: int | None) -> int | None:
+        longest = self.caps.max_ttl_seconds if ttl is None else ttl
+        return None if longest is None else self.now + longest
+
+    def _check(self, fields: Fields) -> None:
+        if len(str(fields.get("value", "")).encode()) > self.caps.max_value_bytes:
+            raise Refused("value_too_large")
+        for name, longest in (("ttl_seconds", self.caps.max_ttl_seconds or MAX_TTL_SECONDS), ("max_reads", MAX_READS)):
+            if fields.get(name) is not None and not 1 <= fields[name] <= longest:
+                raise Refused("bad_field")
+
+
+def _is_bare(target: Target, record: Record) -> bool:
+    return isinstance(target, BareKey) and record.identity.org is not None and record.identity.name == target.name
