@@ -1,0 +1,1 @@
+"""Races over HTTP, in process and against the real daemon: many seeded rounds, exact counts."""
