@@ -70,6 +70,7 @@ async def test_i9_an_amendment_at_the_last_moment_counts_in_full_or_not_at_all(t
         assert granted(readers) == (3 if status == 200 else 0)
         assert pruned.json()["pruned"] == (0 if status == 200 else 1)
         assert {answer.status_code for answer in readers} == ({200, 410} if status == 200 else {404})
+        assert (await timed.ask("DELETE", path)).status_code == status
     assert outcomes == {200, 404}
 
 
