@@ -445,21 +445,27 @@ class Machine(RuleBasedStateMachine):
     # What must be so after every step.
 
     @invariant()
-    def peeks_are_the_models(self) -> None:
+    def agrees(self) -> None:
+        """Compare all that can be seen; what is compared first is the beginning of the walk, which is no step."""
+        self._peeks_are_the_models()
+        self._lists_are_the_models()
+        self._the_trail_is_the_models()
+        self._the_file_holds_no_more_than_the_model()
+        self.walked += 1
+
+    def _peeks_are_the_models(self) -> None:
         """I5: every live secret shows what the model says, by a name that never changes; looking spends nothing."""
         for record in self.model.live():
             metadata = self.runner.run(self.drop.peek(record.identity, by=BY))
             assert _seen(metadata) == record.seen()
             assert self.fingerprints.setdefault(record.identity, metadata.fingerprint) == metadata.fingerprint
 
-    @invariant()
-    def lists_are_the_models(self) -> None:
+    def _lists_are_the_models(self) -> None:
         """I5, I9: lists hold what lives, the newest first, of all orgs or of one."""
         for org in (None, *ORGS, "nobody"):
             assert [_seen(each) for each in self._listed(org)] == [each.seen() for each in self.model.live(org)]
 
-    @invariant()
-    def the_trail_is_the_models(self) -> None:
+    def _the_trail_is_the_models(self) -> None:
         """I3: every transition has left one row in the file, and nothing else has."""
         sql = "SELECT seq, action, lower(hex(fingerprint)), at, count FROM audit WHERE seq > ? ORDER BY seq"
         rows = [row for row in self.rows(sql, self.audited) if row[1] not in COUNTED]
@@ -475,16 +481,10 @@ class Machine(RuleBasedStateMachine):
         assert self.store is not None
         return self.fingerprints.setdefault(identity, self.store.fingerprint(identity))
 
-    @invariant()
-    def the_file_holds_no_more_than_the_model(self) -> None:
+    def _the_file_holds_no_more_than_the_model(self) -> None:
         """I8: there is a row and a salt for every record that is not gone or pruned, and for nothing else."""
         (found,) = self.rows("SELECT (SELECT count(*) FROM secret), (SELECT count(*) FROM slot WHERE free = 0)")
         assert found == (len(self.model.records),) * 2
-
-    @invariant()
-    def it_is_a_step(self) -> None:
-        """Count the steps; what is checked first is the beginning of the walk."""
-        self.walked += 1
 
     def _check_counts(self) -> None:
         assert self._trail_counts() == +self.refused
