@@ -251,7 +251,10 @@ class Machine(RuleBasedStateMachine):
     def _open(self) -> None:
         store = self.runner.run(SqliteStore.open(self.folder / DATABASE, masters=masters(), clock=self.clock))
         self.store = store
-        self.drop = DeadDrop(store, caps=self.model.caps, clock=self.clock, entropy=SystemEntropy())
+        keys = masters()
+        self.drop = DeadDrop(
+            store, caps=self.model.caps, clock=self.clock, entropy=SystemEntropy(), master_keys=lambda: keys
+        )
 
     def _close(self) -> None:
         if self.store is not None:
