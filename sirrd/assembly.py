@@ -39,6 +39,7 @@ async def deaddrop_of(
     async with contextlib.AsyncExitStack() as stack:
         folder.lock()
         stack.callback(folder.unlock)
+        folder.sweep()
         store = await SqliteStore.open(
             folder.database,
             masters=master_keys(),

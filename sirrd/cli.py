@@ -1,4 +1,4 @@
-"""The command line `sirrd`: serve, prune, rotate-key, check-config, health.
+"""The command line `sirrd`: serve, prune, rotate-key, backup, restore, verify-burn, check-config, health.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start. The heavy parts are imported by the commands that need them, so
 that a health check every few seconds stays cheap.
@@ -16,13 +16,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from sirrd import __version__
 from sirrd.config import CONFIG_FILE, Settings, load, local_url
-from sirrd.errors import BadSetting, FolderInUse, NoNewerKey, SirrdError, StartupError
+from sirrd.errors import BadPath, BadSetting, FolderInUse, NoNewerKey, SirrdError, StartupError
 from sirrd.log import Format, default_format, set_up, stderr
+
+if TYPE_CHECKING:
+    from sirrd.keyring import MasterKey
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -30,6 +33,7 @@ USAGE: Final = 2
 CANNOT_START: Final = 3
 _HTTP_SECONDS: Final = 10
 _PRUNE_SECONDS: Final = 600
+_LONGEST_NAME: Final = 512
 logger = logging.getLogger(__name__)
 
 
@@ -47,6 +51,10 @@ class RefusedError(CommandError):
     def __init__(self, address: str, status: int) -> None:
         super().__init__(f"the daemon at {address} answered {status}")
         self.status = status
+
+
+class UsageError(Exception):
+    """What a command was given makes no sense; the message says why."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -71,18 +79,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
             folder=Path.cwd(),
             config=options.config,
         )
-        command: Callable[[Settings], None] = options.command
+        command: Callable[..., None] = options.command
+        own = {name: getattr(options, name) for name in _OWN if hasattr(options, name)}
         if command is _serve:
             set_up(settings.log_level, _log_format(settings), stderr())
         else:
             set_up("warning", "text", stderr())
         for warning in warnings:
             logger.warning(warning)
-        command(settings)
+        command(settings, **own)
     except StartupError as error:
         complain(error)
         return CANNOT_START
-    except NoNewerKey as error:
+    except (UsageError, NoNewerKey) as error:
         complain(error)
         return USAGE
     except (CommandError, SirrdError) as error:
@@ -99,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", _serve, "run the daemon"),
         ("prune", _prune, "remove expired secrets, through the daemon if it is running"),
         ("rotate-key", _rotate_key, "make a new encryption key and move all records to it; goes on where it was ended"),
+        ("backup", _backup, "copy the database into a new file, beside a running daemon or not"),
+        ("restore", _restore, "make a backup the database, while no daemon runs"),
+        ("verify-burn", _verify_burn, "check that the secret named on standard input (an id, or org/key) is gone"),
         ("check-config", _check_config, "print the effective settings, secrets redacted"),
         ("health", _health, "ask the daemon whether it is alive"),
     ):
@@ -109,9 +121,16 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--port", type=int, metavar="PORT", help="listen port (SIRR_PORT)")
         sub.add_argument("--data-dir", metavar="FOLDER", help="data folder (SIRR_DATA_DIR)")
         sub.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (SIRR_LOG_LEVEL)")
+    commands.choices["backup"].add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
+    restore = commands.choices["restore"]
+    restore.add_argument("file", type=Path, metavar="FILE", help="what backup made")
+    restore.add_argument("--replace", action="store_true", help="put it in the place of the database that is there")
+    restore.add_argument("--burn", action="store_true", help="delete every secret with a limit of reads")
     return parser
 
 
+_OWN: Final = ("file", "replace", "burn")
+"""Arguments that only some commands have; the others are settings."""
 _EPILOG: Final = "Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start. Settings: sirrd.toml.example."
 
 
@@ -161,6 +180,58 @@ def _rotate_key(settings: Settings) -> None:
     os.umask(0o077)
     rotate(settings, begin=begin, say=_say)
     print("every record is under the newest key")
+
+
+def _backup(settings: Settings, *, file: Path) -> None:
+    from sirrd.store.backup import backup  # noqa: PLC0415 - see the module's docstring
+    from sirrd.store.folder import DataFolder  # noqa: PLC0415
+
+    print(f"backed up {backup(DataFolder(settings.data_dir.absolute()).database, file.absolute())} secrets")
+    _say("sirrd: the key is not in the backup: keep it elsewhere; restoring revives what burned since")
+
+
+def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> None:
+    from sirrd.clock import SystemClock  # noqa: PLC0415 - see the module's docstring
+    from sirrd.entropy import SystemEntropy  # noqa: PLC0415
+    from sirrd.keyring import MasterKeys  # noqa: PLC0415
+    from sirrd.store.folder import DataFolder  # noqa: PLC0415
+    from sirrd.store.restore import restore  # noqa: PLC0415
+
+    os.umask(0o077)
+    folder = DataFolder(settings.data_dir.absolute())
+    masters = MasterKeys(_given_keys(settings) or folder.kept_master_keys(), SystemEntropy())
+    kept, burned = asyncio.run(
+        restore(file.absolute(), folder, masters=masters, clock=SystemClock(), replace=replace, burn=burn)
+    )
+    print(f"restored {kept} secrets, {burned} burned")
+    if not burn:
+        _say("sirrd: what burned or was deleted since the backup is alive again: see --burn")
+
+
+def _verify_burn(settings: Settings) -> None:
+    from sirrd.entropy import SystemEntropy  # noqa: PLC0415 - see the module's docstring
+    from sirrd.keyring import MasterKeys  # noqa: PLC0415
+    from sirrd.store.folder import DataFolder  # noqa: PLC0415
+    from sirrd.store.verify import parse_name, verify_burn  # noqa: PLC0415
+
+    try:
+        identity = parse_name(sys.stdin.buffer.read(_LONGEST_NAME).decode().removesuffix("\n").removesuffix("\r"))
+    except (BadPath, UnicodeDecodeError):
+        raise UsageError("standard input holds neither an id of 64 hex digits nor org/key") from None
+    folder = DataFolder(settings.data_dir.absolute())
+    masters = MasterKeys(_given_keys(settings) or folder.kept_master_keys(), SystemEntropy())
+    findings = verify_burn(folder.path, folder.database, identity, masters=masters)
+    for finding in findings:
+        print(f"{'ok' if finding.holds else 'FAILED'}: {finding.text}")
+    if not all(finding.holds for finding in findings):
+        raise CommandError("the burn could not be verified")
+
+
+def _given_keys(settings: Settings) -> tuple[MasterKey, ...] | None:
+    from sirrd.keyring import parse_master_keys  # noqa: PLC0415 - see the module's docstring
+
+    given = settings.master_encryption_key
+    return None if given is None else parse_master_keys(given.get_secret_value())
 
 
 def _check_config(settings: Settings) -> None:

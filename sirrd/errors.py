@@ -28,6 +28,7 @@
     │   ├── Busy                    the queue is full
     │   ├── Unavailable             the database failed or is closing
     │   └── NoRoom                  free disk space is below the operator's limit
+    ├── BackupError                 a copy of the database cannot be made, or used
     └── StartupError                the process cannot start: exit code 3
         ├── BadSetting              a setting is missing, malformed or unsafe
         ├── FolderInUse             another process holds the data folder
@@ -225,6 +226,12 @@ class NoRoom(StorageError):
     """Free disk space is below `SIRR_MIN_FREE_BYTES`."""
 
     code = "insufficient_storage"
+
+
+class BackupError(SirrdError):
+    """A copy of the database cannot be made, or used."""
+
+    code = "backup_failed"
 
 
 class StartupError(SirrdError):

@@ -97,12 +97,13 @@ def settings_of(data_dir: Path, **changes: str) -> dict[str, str]:
     return environment(**(given | changes))
 
 
-def sirrd(tmp_path: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+def sirrd(tmp_path: Path, *arguments: str, given: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
         [*SIRRD, *arguments],
         cwd=tmp_path,
         env=settings_of(tmp_path / "data", **changes),
+        input=given,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,

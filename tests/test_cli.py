@@ -36,7 +36,7 @@ def test_bad_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
 def test_every_command_has_help(tmp_path: Path) -> None:
     """`--help` lists the commands, and each has a page of its own with the exit codes."""
     overview = sirrd(tmp_path, "--help").stdout
-    for command in ("serve", "prune", "check-config", "health"):
+    for command in ("serve", "prune", "backup", "restore", "verify-burn", "check-config", "health"):
         assert command in overview
         assert "Exit codes" in sirrd(tmp_path, command, "--help").stdout
 

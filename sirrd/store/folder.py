@@ -19,7 +19,17 @@ DATABASE: Final = "sirrd.db"
 KEY_FILE: Final = "master.key"
 LOCK: Final = "sirrd.lock"
 ROTATION_LOCK: Final = "rotate-key.lock"
-_FILES: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", KEY_FILE, f"{KEY_FILE}.new", LOCK, ROTATION_LOCK)
+STAGED: Final = f"{DATABASE}.new"
+_FILES: Final = (
+    DATABASE,
+    STAGED,
+    f"{DATABASE}-wal",
+    f"{DATABASE}-shm",
+    KEY_FILE,
+    f"{KEY_FILE}.new",
+    LOCK,
+    ROTATION_LOCK,
+)
 
 
 class DataFolder:
@@ -36,6 +46,23 @@ class DataFolder:
     def database(self) -> Path:
         """The SQLite file."""
         return self.path / DATABASE
+
+    @property
+    def staged(self) -> Path:
+        """A database that is being restored, before it takes the place of the other."""
+        return self.path / STAGED
+
+    def sweep(self) -> None:
+        """Remove what a restore left that died; only who holds the lock may do so.
+
+        Raises:
+            BadFolder: It cannot be removed.
+        """
+        try:
+            for suffix in ("-wal", "-shm", "-journal", ""):
+                self.staged.with_name(STAGED + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            raise BadFolder(f"the data folder cannot be used: {error.strerror}", hint="see SIRR_DATA_DIR") from None
 
     def prepare(self) -> list[str]:
         """Make the folder if needed, narrow its permissions, and return warnings for the operator.
@@ -105,6 +132,23 @@ class DataFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def kept_master_keys(self) -> tuple[MasterKey, ...]:
+        """Read the key file, and make none.
+
+        Raises:
+            WrongKey: There is none.
+            BadSetting: It holds no usable key.
+            BadFolder: It cannot be read.
+        """
+        try:
+            return parse_master_keys((self.path / KEY_FILE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise WrongKey(
+                "the data folder holds no key file", hint=f"put {KEY_FILE} there, or set SIRR_MASTER_ENCRYPTION_KEY"
+            ) from None
+        except (OSError, UnicodeDecodeError):
+            raise BadFolder("the key file cannot be read or written", hint="see SIRR_DATA_DIR") from None
 
     def master_keys(self, entropy: Entropy) -> tuple[MasterKey, ...]:
         """Read the key file, or make it with a new key where there is no database yet.

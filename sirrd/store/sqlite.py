@@ -273,6 +273,19 @@ class SqliteStore:
 
         return await self._writer.submit(unit, long=True, own=by.kind == "daemon")
 
+    async def burn_limited(self, *, after: int, by: Caller) -> tuple[int, int]:
+        """Delete one batch of secrets that have a limit of reads; return how many, and after which seq to go on."""
+
+        def unit(transaction: Transaction) -> tuple[int, int]:
+            rows = transaction.execute(statements.LIMITED, {"after": after}).fetchall()
+            self._slots.erase(transaction, [slot for _, slot, _ in rows])
+            transaction.events += [
+                Event(Action.DELETED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _, _ in rows
+            ]
+            return len(rows), max((seq for _, _, seq in rows), default=after)
+
+        return await self._writer.submit(unit, long=True)
+
     async def record(self, events: Sequence[Event]) -> None:
         """See `Store.record`."""
         if events:

@@ -70,6 +70,15 @@ BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM secret WHERE seq = ?"
 REWRAP: Final = "UPDATE secret SET label = ?, sealed = ? WHERE seq = ? AND sealed = ?"
 OLDER_KEYS: Final = "SELECT count(*) FROM master_key WHERE key_id != :key"
 FORGET_OLDER_KEYS: Final = "DELETE FROM master_key WHERE key_id != ?"
+LIMITED: Final = f"""
+    WITH limited AS (
+        SELECT seq, length(sealed) AS size FROM secret
+        WHERE seq > :after AND max_reads IS NOT NULL ORDER BY seq LIMIT {PRUNE_BATCH}
+    ), batch AS (
+        SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM limited
+    )
+    DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
+    RETURNING lookup, slot, seq"""
 AUDIT: Final = """
     INSERT INTO audit (chain, number, at, action, caller, fingerprint, count, detail, mac)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
