@@ -1,0 +1,222 @@
+"""Clients that do things at random over the network, and write down what they asked for and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import http.client
+import json
+import math
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sirrd.model import Identity
+from tests.crash.history import NAMELESS, Kind, Operation, Outcome
+from tests.parts import PATIENCE_SECONDS
+
+API_KEY: Final = "correct-horse-battery-staple"
+SIZES: Final = (24, 24, 24, 400, 100_000)
+RECENT: Final = 60
+SLACK_SECONDS: Final = 0.1
+_MOST_STEPS: Final = 100_000
+_MOST_READS: Final = 12
+_BROKEN: Final = (OSError, http.client.HTTPException)
+_HEADERS: Final = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret that clients know.
+
+    Attributes:
+        name: What the history calls it: the id of a dead drop, or org and key.
+        path: Where it is read.
+        burns: Whether it burns rather than seals.
+    """
+
+    name: str
+    path: str
+    burns: bool
+
+    @property
+    def identity(self) -> Identity:
+        """What the daemon calls it."""
+        org, _, key = self.name.rpartition("/")
+        return Identity(key, org or None)
+
+
+@dataclass
+class Seen:
+    """What clients have seen so far; they append to it at the same time.
+
+    Attributes:
+        operations: The history.
+        secrets: In the order of their creation.
+        faults: Answers that no client should ever get, and what is wrong with the files at the end.
+        kills: How often the daemon was killed, by what.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    secrets: list[Secret] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    kills: Counter[str] = field(default_factory=Counter)
+
+    def bound(self, first: int, end: float) -> None:
+        """Note that what had no answer, from some operation on, can no longer take effect."""
+        for at in range(first, len(self.operations)):
+            operation = self.operations[at]
+            if operation.ended == math.inf and operation.kind != Kind.EXPIRE:
+                self.operations[at] = dataclasses.replace(operation, ended=end)
+
+    def learn(self, put: Operation, secret: Secret | None, ttl: int | None) -> None:
+        """Keep a put, what is known of its expiry, and the secret, if a client can name it."""
+        self.operations.append(put)
+        if ttl is not None:
+            self.operations.append(expiry(put, ttl))
+        if secret is not None:
+            self.secrets.append(secret)
+
+
+def expiry(put: Operation, ttl: int) -> Operation:
+    """Return when a secret expires: some whole seconds after the second that it was stored in."""
+    ahead = time.time() - time.monotonic()
+    earliest = math.floor(put.began + ahead) + ttl - ahead - SLACK_SECONDS
+    latest = math.inf
+    if put.ended < math.inf:
+        latest = math.floor(put.ended + ahead) + ttl - ahead + SLACK_SECONDS
+    return Operation(secret=put.secret, kind=Kind.EXPIRE, began=earliest, ended=latest, outcome=Outcome.DONE)
+
+
+def mark(value: str) -> str:
+    """Return a few digits that stand for a value."""
+    return hashlib.sha256(value.encode()).hexdigest()[:12]
+
+
+class Client:
+    """One connection that does one thing after the other, until it breaks."""
+
+    def __init__(self, address: str, seen: Seen, name: str) -> None:
+        self._connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=PATIENCE_SECONDS)
+        self._seen = seen
+        self._chance = random.Random(name)
+        self._name = name
+        self._count = 0
+
+    def load(self) -> None:
+        """Do things at random until the daemon is gone."""
+        kinds = {self._put: 30, self._read: 45, self._amend: 9, self._delete: 4, self._prune: 1, self._list: 2}
+        with contextlib.closing(self._connection), contextlib.suppress(*_BROKEN):
+            for _ in range(_MOST_STEPS):
+                self._chance.choices(list(kinds), list(kinds.values()))[0]()
+
+    def exhaust(self, secrets: list[Secret]) -> None:
+        """Read secrets until they give nothing more."""
+        with contextlib.closing(self._connection):
+            for secret in secrets:
+                if all(self._read_one(secret) == Outcome.DONE for _ in range(_MOST_READS)):
+                    self._seen.faults.append(f"{secret.name} has no end")
+
+    def _put(self) -> None:
+        chance = self._chance
+        self._count += 1
+        key = f"{self._name}-{self._count}"
+        value, ttl = self._value(), chance.choice((None, None, None, 1, 2, 60))
+        reads, burns = chance.choice((1, 1, 2, 3)), chance.random() < 0.7
+        body: dict[str, Any] = {"value": value, "max_reads": reads, "delete": burns, "ttl_seconds": ttl}
+        secret, path = None, "/secrets"
+        if chance.random() < 0.3:
+            path = "/orgs/acme/secrets"
+            body["key"] = key
+            secret = Secret(f"acme/{key}", f"{path}/{key}", burns)
+        put = Operation(
+            secret=NAMELESS + key if secret is None else secret.name,
+            kind=Kind.PUT,
+            began=time.monotonic(),
+            value=mark(value),
+            max_reads=reads,
+            burns=burns,
+        )
+        try:
+            status, answer = self._ask("POST", path, body)
+        except _BROKEN:
+            self._seen.learn(put, secret, ttl)
+            raise
+        put = self._answered(put, status, {201: Outcome.DONE})
+        if secret is None and put.outcome == Outcome.DONE:
+            secret = Secret(answer["id"], f"/secrets/{answer['id']}", burns)
+            put = dataclasses.replace(put, secret=secret.name)
+        self._seen.learn(put, secret, ttl)
+
+    def _read(self) -> None:
+        if secret := self._one_of(self._seen.secrets):
+            self._read_one(secret)
+
+    def _read_one(self, secret: Secret) -> Outcome:
+        meaning = {200: Outcome.DONE, 404: Outcome.MISS, 410: Outcome.SEALED}
+        return self._do(Kind.READ, secret, "GET", meaning=meaning)
+
+    def _amend(self) -> None:
+        amendable = [secret for secret in self._seen.secrets[-RECENT:] if not secret.burns]
+        if secret := self._one_of(amendable):
+            body: dict[str, Any] = {"max_reads": self._chance.choice((1, 2, 3))}
+            if self._chance.random() < 0.5:
+                self._count += 1
+                body["value"] = self._value()
+            self._do(Kind.AMEND, secret, "PATCH", body, meaning={200: Outcome.DONE, 404: Outcome.MISS})
+
+    def _delete(self) -> None:
+        if secret := self._one_of(self._seen.secrets):
+            self._do(Kind.DELETE, secret, "DELETE", meaning={200: Outcome.DONE, 404: Outcome.MISS})
+
+    def _prune(self) -> None:
+        self._expect(200, "POST", "/prune")
+
+    def _list(self) -> None:
+        self._expect(200, "GET", "/secrets?limit=50")
+
+    def _one_of(self, secrets: list[Secret]) -> Secret | None:
+        """Choose a secret, mostly a recent one."""
+        among = secrets if self._chance.random() < 0.1 else secrets[-RECENT:]
+        return self._chance.choice(among) if among else None
+
+    def _value(self) -> str:
+        return f"{self._name}-{self._count} ".ljust(self._chance.choice(SIZES), "x")
+
+    def _do(self, kind: Kind, secret: Secret, method: str, body: Any = None, *, meaning: dict[int, Outcome]) -> Outcome:
+        """Do something with a secret, and keep what came of it."""
+        wanted = body or {}
+        operation = Operation(
+            secret=secret.name,
+            kind=kind,
+            began=time.monotonic(),
+            value=mark(wanted["value"]) if "value" in wanted else None,
+            max_reads=wanted.get("max_reads", 0),
+        )
+        try:
+            status, answer = self._ask(method, secret.path, body)
+            operation = self._answered(operation, status, meaning)
+            if kind == Kind.READ and operation.outcome == Outcome.DONE:
+                operation = dataclasses.replace(operation, value=mark(answer["value"]))
+        finally:
+            self._seen.operations.append(operation)
+        return operation.outcome
+
+    def _answered(self, operation: Operation, status: int, meaning: dict[int, Outcome]) -> Operation:
+        if status not in meaning:
+            self._seen.faults.append(f"{operation.kind} of {operation.secret} was answered {status}")
+        outcome = meaning.get(status, Outcome.UNKNOWN)
+        return dataclasses.replace(operation, ended=time.monotonic(), outcome=outcome)
+
+    def _expect(self, expected: int, method: str, path: str) -> None:
+        status, _ = self._ask(method, path)
+        if status != expected:
+            self._seen.faults.append(f"{method} {path} was answered {status}")
+
+    def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        self._connection.request(method, path, None if body is None else json.dumps(body), _HEADERS)
+        answer = self._connection.getresponse()
+        return answer.status, json.loads(answer.read())

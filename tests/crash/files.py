@@ -1,0 +1,67 @@
+"""What the files of a daemon that was stopped say: whether they are sound, and what the audit trail holds."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from sirrd.entropy import SystemEntropy
+from sirrd.keyring import ERASED_SALT, AuditRow, Keyring, MasterKeys, parse_master_keys
+from sirrd.model import Identity
+
+_ROWS: Final = "SELECT number, at, action, caller, fingerprint, count, detail, mac FROM audit"
+TRANSITIONS: Final = frozenset({"created", "read", "burned", "sealed", "amended", "deleted", "expired"})
+
+
+def file_faults(database: sqlite3.Connection) -> Iterator[str]:
+    """Yield what is wrong with the file of a daemon that was stopped: it must be sound, no salt left."""
+    for (found,) in database.execute("PRAGMA integrity_check"):
+        if found != "ok":
+            yield found
+    used = Counter(slot for (slot,) in database.execute("SELECT slot FROM secret"))
+    for slot, free, salt in database.execute("SELECT id, free, salt FROM slot"):
+        if used[slot] > 1:
+            yield f"slot {slot} has {used[slot]} secrets"
+        if bool(free) == bool(used[slot]):
+            yield f"slot {slot} has {used[slot]} secrets and is marked {'free' if free else 'used'}"
+        if (salt == ERASED_SALT) == bool(used[slot]):
+            yield f"slot {slot} has {used[slot]} secrets and {'a' if salt != ERASED_SALT else 'no'} salt"
+
+
+def keyring_of(database: sqlite3.Connection, master_key: str) -> Keyring:
+    """Return what opens a database of these tests."""
+    masters = MasterKeys(parse_master_keys(master_key), SystemEntropy())
+    return Keyring(masters, masters.open_inner(database.execute("SELECT sealed FROM inner_keys").fetchone()[0]))
+
+
+def audit_of(
+    database: sqlite3.Connection, keyring: Keyring, identities: Mapping[str, Identity]
+) -> dict[str, dict[str, int]]:
+    """Count the audit rows of each secret and action; who cannot be named stands under the fingerprint."""
+    names = {keyring.fingerprint(keyring.lookup(identity)): name for name, identity in identities.items()}
+    counts: dict[str, dict[str, int]] = {}
+    for row in map(AuditRow._make, database.execute(_ROWS)):
+        if row.fingerprint is not None and row.action in TRANSITIONS:
+            fingerprint = row.fingerprint.hex()
+            of_secret = counts.setdefault(names.get(fingerprint, fingerprint), {})
+            of_secret[row.action] = of_secret.get(row.action, 0) + row.times
+    return counts
+
+
+def chain_faults(database: sqlite3.Connection, keyring: Keyring) -> Iterator[str]:
+    """Yield what is wrong with the chains of the audit trail."""
+    chained = 0
+    for id_, salt, head, length in database.execute("SELECT id, salt, head, length FROM audit_chain ORDER BY id"):
+        chain = keyring.resume_audit_chain(salt)
+        previous, number = chain.start, 0
+        for row in map(AuditRow._make, database.execute(f"{_ROWS} WHERE chain = ? ORDER BY number", (id_,))):
+            if row.number != number or not chain.verify(previous, row):
+                yield f"row {row.number} of audit chain {id_} does not follow"
+            previous, number = row.mac, number + 1
+        if (previous, number) != (head, length):
+            yield f"audit chain {id_} does not end as it says"
+        chained += number
+    if chained != database.execute("SELECT count(*) FROM audit").fetchone()[0]:
+        yield "there are audit rows without a chain"

@@ -1,0 +1,228 @@
+"""Runs the real daemon under load on one folder, kills it again and again, and keeps the history of what clients saw.
+
+Half of the kills come from outside, at a random instant, now and then before the daemon has started; the others happen
+at a chosen point (`points.py`). The workload is random but seeded. Nothing here judges: see `history.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import random
+import select
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from sirrd.store.folder import LOCK
+from tests.crash.clients import API_KEY, Client, Seen
+from tests.crash.files import audit_of, chain_faults, file_faults, keyring_of
+from tests.crash.points import POINTS
+from tests.parts import PATIENCE_SECONDS, ROOT, SIRRD, settings_of, started, wait_until
+
+CLIENTS: Final = 4
+MASTER_KEY: Final = "0f" * 32
+TICK_SECONDS: Final = 0.05
+POINT_SECONDS: Final = 4.0
+
+
+class Launcher:
+    """Starts daemons by way of `launcher.py`, one at a time, and tells when one has ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._told = b""
+
+    def start(self, **order: Any) -> int:
+        """Start a daemon and return its process id."""
+        self._order(**order)
+        return int(self._answer(PATIENCE_SECONDS, "pid"))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the daemon."""
+        self._order(signal=number)
+
+    def code(self, *, within: float) -> int | None:
+        """Wait for the end of the daemon and return its exit code; None if it lives longer than some seconds."""
+        with contextlib.suppress(TimeoutError):
+            return int(self._answer(within, "code"))
+        return None
+
+    def _order(self, **order: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def _answer(self, seconds: float, name: str) -> Any:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._told:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError(f"the launcher did not tell the {name}")
+            piece = self._process.stdout.read1()  # type: ignore[attr-defined]  # a pipe is buffered
+            assert piece, "the launcher has ended"
+            self._told += piece
+        line, _, self._told = self._told.partition(b"\n")
+        return json.loads(line)[name]
+
+
+@contextlib.contextmanager
+def launching(folder: Path) -> Iterator[Launcher]:
+    """Run a launcher, and end it with its daemon at the latest when the test ends."""
+    command = [sys.executable, "-m", "tests.crash.launcher"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=settings(folder), stdin=pipe, stdout=pipe) as process:
+        try:
+            yield Launcher(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(PATIENCE_SECONDS)
+
+
+def settings(folder: Path) -> dict[str, str]:
+    """Return the environment that every daemon of a run has."""
+    return settings_of(
+        folder / "data",
+        SIRR_MASTER_API_KEY=API_KEY,
+        SIRR_MASTER_ENCRYPTION_KEY=MASTER_KEY,
+        SIRR_PRUNE_INTERVAL_SECONDS=str(TICK_SECONDS),
+        SIRR_LOG_FORMAT="json",
+        SIRR_LOG_LEVEL="warning",
+    )
+
+
+class Run:
+    """Many kills on one folder.
+
+    Args:
+        folder: For data and log.
+        launcher: Starts the daemons.
+        seed: Makes a run the same twice, but for the timing of the machine.
+    """
+
+    def __init__(self, folder: Path, launcher: Launcher, seed: int) -> None:
+        self.seen = Seen()
+        self._folder = folder
+        self._launcher = launcher
+        self.seed = seed
+        self._chance = random.Random(seed)
+        self._round = 0
+        self._points: list[str] = []
+
+    @property
+    def log(self) -> Path:
+        """The file that the daemons write their warnings and errors to; the last one has its own."""
+        return self._folder / "daemon.log"
+
+    def errors(self) -> list[str]:
+        """Return the errors that any daemon logged."""
+        lines = self.log.read_text().splitlines() + (self._folder / "last.log").read_text().splitlines()
+        return [line for line in lines if json.loads(line)["level"] == "error"]
+
+    def crash(self) -> None:
+        """Start the daemon, put it under load, and have it killed."""
+        self._round += 1
+        first, point = len(self.seen.operations), self._next_point()
+        order: dict[str, Any] = {"log": str(self.log)}
+        patience = self._chance.choice((0.03, 0.2, 0.3, 0.4)) * self._chance.random()
+        if point is not None:
+            patience = POINT_SECONDS
+            passes = self._chance.randint(1, POINTS[point].passes)
+            order |= {"point": point, "passes": passes, "delay": 0.002 * self._chance.random()}
+        until = time.monotonic() + patience
+        pid = self._launcher.start(**order)
+        with self._loading(pid, until):
+            code = self._launcher.code(within=max(0.0, until - time.monotonic()))
+            if code is None:
+                self._launcher.signal(signal.SIGKILL)
+                code = self._launcher.code(within=PATIENCE_SECONDS)
+                self._missed(point)
+                point = None
+        assert code == -signal.SIGKILL, f"the daemon ended with {code}: {self.log.read_text()[-2000:]}"
+        self.seen.bound(first, time.monotonic())
+        self.seen.kills[point or "from outside"] += 1
+
+    def _next_point(self) -> str | None:
+        """Return the point of every other round, each once before any comes again; None for a kill from outside."""
+        if self._round % 2:
+            return None
+        if not self._points:
+            self._points = self._chance.sample(sorted(POINTS), len(POINTS))
+        return self._points.pop()
+
+    def _missed(self, point: str | None) -> None:
+        """Let a point that was not reached in its time be tried again soon."""
+        if point is not None:
+            self._points.append(point)
+
+    @contextlib.contextmanager
+    def _loading(self, pid: int, until: float) -> Iterator[None]:
+        """Have clients at work, once the daemon listens, until the block ends with the death of the daemon."""
+        address = self._address(pid, until)
+        name = f"{self.seed}-{self._round}"
+        clients = [Client(address, self.seen, f"{name}-{n}") for n in range(CLIENTS if address else 0)]
+        threads = [threading.Thread(target=client.load) for client in clients]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            for thread in threads:
+                thread.join(PATIENCE_SECONDS)
+                assert not thread.is_alive(), "a client hangs"
+
+    def _address(self, pid: int, until: float) -> str:
+        """Wait for the address that a daemon leaves in the lock file; empty if the daemon or the time ends before."""
+        while time.monotonic() < until and not has_ended(pid):
+            with contextlib.suppress(OSError, ValueError):
+                told = json.loads((self._folder / "data" / LOCK).read_text())
+                if told["pid"] == pid and told["address"]:
+                    return str(told["address"])
+            time.sleep(0.002)
+        return ""
+
+    def finish(self) -> dict[str, dict[str, int]]:
+        """Start the daemon as operators do, read everything, stop it; return the audit rows for the checker."""
+        command = [*SIRRD, "serve"]
+        with started(command, log=self._folder / "last.log", cwd=ROOT, env=settings(self._folder)) as daemon:
+            wait_until(lambda: bool(self._address(daemon.process.pid, math.inf)))
+            address = self._address(daemon.process.pid, math.inf)
+            clients = [Client(address, self.seen, f"{self.seed}-last-{n}") for n in range(CLIENTS)]
+            shares = [(client, self.seen.secrets[n::CLIENTS]) for n, client in enumerate(clients)]
+            readers = [threading.Thread(target=client.exhaust, args=(share,)) for client, share in shares]
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join()
+            wal = self._folder / "data" / "sirrd.db-wal"
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda: not size_of(wal))
+            if size_of(wal):
+                self.seen.faults.append("the WAL was not emptied by a tick")
+            assert daemon.stop() == 0
+        with contextlib.closing(sqlite3.connect(self._folder / "data" / "sirrd.db")) as database:
+            keyring = keyring_of(database, MASTER_KEY)
+            self.seen.faults += [*file_faults(database), *chain_faults(database, keyring)]
+            return audit_of(database, keyring, {secret.name: secret.identity for secret in self.seen.secrets})
+
+
+def size_of(file: Path) -> int:
+    """Return how many bytes a file has; none if it is not there."""
+    return file.stat().st_size if file.exists() else 0
+
+
+def has_ended(pid: int) -> bool:
+    """Tell whether a process is gone, or waits for its parent to look."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
