@@ -9,47 +9,93 @@ that has no request under way has a time.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, cast
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 IDLE_SECONDS: Final = 75
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_UNREAD_BYTES: Final = 16 * 1024 * 1024
+_WITHOUT_BODY: Final = frozenset({204, 304})
 _HEAD_TOO_LARGE: Final = "Request head too large."
 
 
-class JoinedWrites:
-    """A transport that sends what one turn of the event loop writes in one piece.
+class Cycle(RequestResponseCycle):
+    """One request and its answer; head and body of a small answer leave in one system call.
 
-    uvicorn writes the head of an answer and its body apart, and uvloop makes a system call of each; on a small answer
-    the second costs about as much as everything that sirrd does with it.
+    uvicorn sends the head by itself and tests every header field by two regular expressions. Here the head waits for
+    the first piece of the body, and line breaks, the one thing in a field that could do harm, are counted once.
     """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._pieces: list[bytes] = []
-        self._call_soon = asyncio.get_running_loop().call_soon
-        self.is_closing = transport.is_closing
+    _head = b""
 
-    def write(self, data: bytes) -> None:
-        """Send at the end of this turn."""
-        if not self._pieces:
-            self._call_soon(self._send)
-        self._pieces.append(data)
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
+        """Send a part of the answer; the fields must be in lower case, as ASGI asks.
 
-    def close(self) -> None:
-        """Close after what was written is sent."""
-        self._send()
-        self._transport.close()
+        Raises:
+            RuntimeError: The message does not follow from those before it.
+        """
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if self.response_complete or self.response_started == (message["type"] == "http.response.start"):
+            raise RuntimeError(f"{message['type']} at the wrong time")
+        if self.response_started:
+            self._send_body(message.get("body", b""), is_last=not message.get("more_body", False))
+        else:
+            self.response_started = True
+            self.waiting_for_100_continue = False
+            self._head = self._head_of(message["status"], message["headers"])
 
-    def _send(self) -> None:
-        pieces, self._pieces = self._pieces, []
-        if pieces and not self.is_closing():
-            self._transport.write(b"".join(pieces))
+    def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        """Return the bytes of a head, and learn from it how the body is delimited."""
+        lines = []
+        for name, value in headers:
+            if name == b"content-length":
+                self.chunked_encoding = False
+                self.expected_content_length = int(value)
+            elif name == b"connection":
+                # The only value that is ever sent is `close`; it stands at the end.
+                self.keep_alive = False
+                continue
+            lines.append(b"%b: %b\r\n" % (name, value))
+        if self.scope["method"] == "HEAD":
+            self.chunked_encoding, self.expected_content_length = False, 0
+        elif self.chunked_encoding is None and status not in _WITHOUT_BODY:
+            self.chunked_encoding = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        fields = b"".join(lines)
+        if not fields.count(b"\r") == fields.count(b"\n") == len(lines):
+            raise RuntimeError("a header field holds a line break")
+        return b"%b%b\r\n" % (STATUS_LINE[status], fields)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a transport has
-        return getattr(self._transport, name)
+    def _send_body(self, body: bytes, *, is_last: bool) -> None:
+        if self.scope["method"] == "HEAD":
+            body = b""
+        elif self.chunked_encoding:
+            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+            body = chunk + b"0\r\n\r\n" if is_last else chunk
+        else:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0 or (is_last and self.expected_content_length):
+                raise RuntimeError("the body is not as long as its head says")
+        head, self._head = self._head, b""
+        if head or body:
+            self.transport.write(head + body)
+        if is_last:
+            self.response_complete = True
+            self.message_event.set()
+            if not self.keep_alive:
+                self.transport.close()
+            self.on_response()
 
 
 class Protocol(HttpToolsProtocol):
@@ -57,7 +103,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
-        super().connection_made(cast("asyncio.Transport", JoinedWrites(transport)))
+        super().connection_made(transport)
+        self.waiting: deque[Cycle] = deque()
         self._idle_since = self.loop.time()
         self._is_in_head = False
         self._may_be_in_trailers = False
@@ -94,13 +141,40 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a field of the head; uvicorn would take those of trailers, which proxies do not check, for such."""
         if self._is_in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            self.headers.append((name, value))
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
-        """Hand the request to the application."""
+        """Hand the request to the application, at once or after those that came before it."""
         self._is_in_head = False
         self._unread_bytes = 0
-        super().on_headers_complete()
+        scope, version, url = self.scope, self.parser.get_http_version(), httptools.parse_url(self.url)
+        scope["method"] = self.parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["raw_path"] = url.path
+        scope["path"] = unquote(url.path.decode("ascii"))
+        scope["query_string"] = url.query or b""
+        before = self.cycle
+        self.cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if getattr(before, "response_complete", True):  # there is none before the first request
+            self._start(self.cycle)
+        else:
+            self.flow.pause_reading()
+            self.waiting.append(self.cycle)
 
     def on_chunk_header(self) -> None:
         """Begin a chunk of the body; the last one is empty, and trailers may follow."""
@@ -110,22 +184,43 @@ class Protocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body; once the request is answered, skip it, within a bound."""
         self._may_be_in_trailers = False
-        if self.cycle.response_complete:
+        cycle = self.cycle
+        if cycle.response_complete:
             self._unread_bytes += len(body)
             if self._unread_bytes > MAX_UNREAD_BYTES:
                 self.transport.abort()
             return
-        super().on_body(body)
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """End a request."""
         self._may_be_in_trailers = False
-        super().on_message_complete()
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    def _start(self, cycle: Cycle) -> None:
+        """Let the application serve a request; at its end the server waits for the tasks that are under way."""
+        task = self.loop.create_task(self._served(cycle))
+        self.tasks.add(task)
+
+    async def _served(self, cycle: Cycle) -> None:
+        try:
+            await cycle.run_asgi(self.app)
+        finally:
+            self.tasks.discard(asyncio.current_task())
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Begin the next request, or wait for it: not by a timer, the server looks through its connections."""
         self._idle_since = self.loop.time()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.waiting:
+            self._start(self.waiting.popleft())
 
     def close_if_idle(self) -> None:
         """Close a connection that has had no request under way for too long, whatever it is sending meanwhile."""

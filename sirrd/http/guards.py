@@ -13,6 +13,7 @@ from sirrd.http.peers import fields
 from sirrd.model import Identity, Target
 
 _OWN = {b"same-origin", b"none"}
+_TELLING = {b"sec-purpose", b"purpose", b"sec-fetch-site"}
 
 
 def check_read(request: Request, target: Target) -> None:
@@ -25,6 +26,8 @@ def check_read(request: Request, target: Target) -> None:
         ForeignRequest: It was not asked for by a person or a program.
     """
     scope = request.scope
+    if _TELLING.isdisjoint([name for name, _ in scope["headers"]]):
+        return
     # Any purpose in Sec-Purpose is a speculation; the older Purpose has other uses.
     if fields(scope, b"sec-purpose") or any(b"prefetch" in value.lower() for value in fields(scope, b"purpose")):
         raise ForeignRequest

@@ -6,9 +6,10 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+import types
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from json.encoder import encode_basestring
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
@@ -151,17 +152,29 @@ async def read_body(request: Request, *, limit: int) -> bytes:
             return bytes(body)
 
 
-async def _progress(receive: Receive) -> Message:
+@types.coroutine
+def _progress(receive: Receive) -> Generator[Any, Any, Message]:
     """Wait for the next piece of a body, but not for ever.
 
-    This is `asyncio.timeout` by hand, which costs more than all the rest of reading a small body.
+    Mostly it is there already. Setting a timer before that is known would cost more than all the rest of reading a
+    small body, so the first step is taken by hand.
     """
+    steps = receive().__await__()
+    try:
+        first = next(steps)
+    except StopIteration as done:
+        return cast("Message", done.value)
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("a body is read within a task")
     timer = asyncio.get_running_loop().call_later(BODY_PROGRESS_SECONDS, task.cancel, _STALLED)
     try:
-        return await receive()
+        try:
+            yield first
+        except BaseException as error:
+            steps.throw(error)
+            raise
+        return (yield from steps)
     except asyncio.CancelledError as error:
         if error.args != (_STALLED,):
             raise
