@@ -309,12 +309,15 @@ class Keyring:
         first = self._owners.first
         bound = _bound(first.id, lookup, terms)
         keys = derive(first.secret, salt=salt, purpose=b"record", size=2 * KEY_BYTES)
-        label = pack(b"" if identity.org is None else identity.org.encode(), identity.name.encode())
+        label = pack((identity.org or "").encode(), identity.name.encode())
+        nonces, head = self._entropy(2 * _NONCE_BYTES), _VERSION + first.id
+        for_value, for_label = nonces[:_NONCE_BYTES], nonces[_NONCE_BYTES:]
+        value_key, label_key = AESGCM(keys[:KEY_BYTES]), AESGCM(keys[KEY_BYTES:])
         return SealedRecord(
             lookup,
             salt,
-            self._seal(first, keys[:KEY_BYTES], plaintext.encoded, b"value" + bound),
-            self._seal(first, keys[KEY_BYTES:], label, b"label" + bound),
+            head + for_value + value_key.encrypt(for_value, plaintext.encoded, b"value" + bound),
+            head + for_label + label_key.encrypt(for_label, label, b"label" + bound),
             terms,
         )
 
@@ -330,10 +333,6 @@ class Keyring:
         """Open a name; errors as in `open_value`."""
         org, name = unpack(self._open(record, record.label, b"label"))
         return Identity(name.decode(), org.decode() or None)
-
-    def _seal(self, first: MasterKey, key: bytes, plain: bytes, bound: bytes) -> bytes:
-        nonce = self._entropy(_NONCE_BYTES)
-        return _VERSION + first.id + nonce + AESGCM(key).encrypt(nonce, plain, bound)
 
     def _open(self, record: SealedRecord, sealed: bytes, kind: bytes) -> bytes:
         key_id = key_id_of(sealed)
@@ -424,7 +423,7 @@ class AuditChain:
 
     def verify(self, head: bytes, row: AuditRow) -> bool:
         """Tell whether a row is what the chain, whose MAC before it is `head`, says it was."""
-        return hmac.compare_digest(self._mac(head, row), row.mac)
+        return hmac.compare_digest(self._mac(head, row[:-1]), row.mac)
 
     def open_detail(self, row: AuditRow) -> tuple[str, str, str]:
         """Return org, key and address; an empty string where there was none.
@@ -440,22 +439,23 @@ class AuditChain:
         return org.decode(), key.decode(), address.decode()
 
     def _row(self, head: bytes, number: int, event: Event) -> AuditRow:
+        action, at, caller, fingerprint, org, key, times = event
         nonce = self._sealed.to_bytes(_NONCE_BYTES)
         self._sealed += 1
-        detail = pack((event.org or "").encode(), (event.key or "").encode(), event.caller.address.encode())
-        unchained = AuditRow(
+        detail = pack((org or "").encode(), (key or "").encode(), caller.address.encode())
+        told = (
             number,
-            event.at,
-            event.action.value,
-            event.caller.kind,
-            None if event.fingerprint is None else bytes.fromhex(event.fingerprint),
-            event.times,
+            at,
+            action.value,
+            caller.kind,
+            None if fingerprint is None else bytes.fromhex(fingerprint),
+            times,
             nonce + self._cipher.encrypt(nonce, detail, self.salt),
-            b"",
         )
-        return unchained._replace(mac=self._mac(head, unchained))
+        return AuditRow(*told, self._mac(head, told))
 
-    def _mac(self, head: bytes, row: AuditRow) -> bytes:
-        numbers = struct.pack(">qqq", row.number, row.at, row.times)
-        stored = pack(row.action.encode(), row.caller.encode(), row.fingerprint or b"", row.detail)
-        return self._hash(head + numbers + stored)
+    def _mac(self, head: bytes, told: tuple[int, int, str, str, bytes | None, int, bytes]) -> bytes:
+        """Return the MAC of a row, which is given without it."""
+        number, at, action, caller, fingerprint, times, detail = told
+        numbers = struct.pack(">qqq", number, at, times)
+        return self._hash(head + numbers + pack(action.encode(), caller.encode(), fingerprint or b"", detail))

@@ -395,6 +395,7 @@ async def test_i9_expiry_needs_no_prune(daemon: Daemon) -> None:
 async def test_i9_every_statement_that_finds_a_secret_asks_for_its_life() -> None:
     """I9: no statement that reads or changes a secret by its place in an index leaves the expiry out."""
     for sql in (
+        statements.CLAIM,
         statements.COUNT,
         statements.BURN,
         statements.FIND,
@@ -402,7 +403,6 @@ async def test_i9_every_statement_that_finds_a_secret_asks_for_its_life() -> Non
         statements.BARE,
         statements.PEEK,
         statements.PAGE,
-        statements.STATUS,
     ):
         assert "expires_at IS NULL OR expires_at > :now" in sql
 
@@ -412,8 +412,9 @@ async def test_i9_every_statement_that_finds_a_secret_asks_for_its_life() -> Non
 
 def plans(daemon: Daemon) -> Iterator[tuple[str, str]]:
     """Yield every statement over secrets with SQLite's plan for it."""
-    arguments = {"lookup": b"", "now": 0, "bare": b"", "before": 1, "limit": 1, "org": b"", "longest": 1}
+    arguments = {"lookup": b"", "now": 0, "bare": b"", "before": 1, "limit": 1, "org": b"", "longest": 1, "seq": 1}
     found = [
+        statements.CLAIM,
         statements.COUNT,
         statements.BURN,
         statements.FIND,
@@ -423,7 +424,6 @@ def plans(daemon: Daemon) -> Iterator[tuple[str, str]]:
         statements.PEEK,
         statements.PAGE.format(of_org=""),
         statements.PAGE.format(of_org="AND org = :org"),
-        statements.STATUS,
         statements.PRUNE.format(of_org=""),
         statements.PRUNE.format(of_org="AND +org = :org"),
     ]

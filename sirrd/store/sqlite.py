@@ -4,8 +4,8 @@ Writes go through the `Writer`, each as one unit of SQL in one durable transacti
 cannot write, look-ups of one secret on the event loop and lists through aiosqlite, in short reads, so that no reader
 stands in the way of a checkpoint.
 
-The claim runs the statements of docs/architecture.md in their order, inside one unit. It never reads first and decides
-later.
+The claim runs the statements of docs/architecture.md in their order, inside one unit of a transaction that holds the
+only lock for writing: what it reads cannot change before it claims, and the claim repeats the whole condition.
 """
 
 from __future__ import annotations
@@ -144,7 +144,11 @@ class SqliteStore:
                 self._make_way(transaction, lookup, fingerprint)
             record = keyring.seal(lookup, identity, plaintext, agreed)
             slot = self._slots.take(transaction, record.salt)
-            execute(statements.INSERT, (lookup, bare, org, slot, *agreed, record.label, record.sealed))
+            # A bool would go through the adapters of `sqlite3`, which takes longer than the insert.
+            at, until, reads, burns = agreed
+            execute(
+                statements.INSERT, (lookup, bare, org, slot, at, until, reads, int(burns), record.label, record.sealed)
+            )
             transaction.events.append(
                 Event(Action.CREATED, transaction.now, by, fingerprint, identity.org, identity.org and identity.name)
             )
@@ -166,33 +170,39 @@ class SqliteStore:
 
         def unit(transaction: Transaction) -> Opened:
             arguments = _arguments(transaction, self._resolve(transaction, target))
-            rows = transaction.execute(statements.COUNT, arguments).fetchall()
-            burns = not rows
-            if burns:
-                rows = transaction.execute(statements.BURN, arguments).fetchall()
+            fingerprint = self._keyring.fingerprint(arguments["lookup"])
+            rows = transaction.execute(statements.CLAIM, arguments).fetchall()
             if not rows:
-                raise self._refusal(transaction, arguments, of_claim=True)
+                raise Gone(fingerprint)
             row = Row(*rows[0])
+            burns = _next_read_burns(row, fingerprint)
+            if not row.sealed and not transaction.on_thread:
+                # Too long to be opened here.
+                raise NeedsThread
             plaintext = self._keyring.open_value(row.record)
-            fingerprint = self._keyring.fingerprint(row.lookup)
             identity = self._identify(target, row.record, fingerprint)
+            # Only from here on anything is written, under the whole condition once more.
+            claimed = transaction.execute(
+                statements.BURN if burns else statements.COUNT,
+                {"seq": row.seq, "lookup": row.lookup, "now": transaction.now},
+            )
+            if claimed.rowcount != 1:
+                raise Unavailable
             if burns:
                 self._slots.erase(transaction, [row.slot])
-            action = Action.BURNED if burns else Action.SEALED if row.read_count == row.max_reads else Action.READ
+                action = Action.BURNED
+            else:
+                action = Action.SEALED if row.read_count + 1 == row.max_reads else Action.READ
             _note(transaction, action, fingerprint, identity, by)
             return Opened(plaintext, fingerprint, target.name)
 
         return await self._writer.submit(unit)
 
-    def _refusal(
-        self, transaction: Transaction, arguments: dict[str, Any], *, of_claim: bool = False
-    ) -> SecretError | NeedsThread:
-        """Return why a statement found nothing: it is not there, its reads are used up, or it is too long for here."""
+    def _refusal(self, transaction: Transaction, arguments: dict[str, Any]) -> SecretError | NeedsThread:
+        """Return why a statement found nothing: it is not there, or too long for the event loop."""
         fingerprint = self._keyring.fingerprint(arguments["lookup"])
-        for (is_sealed,) in transaction.execute(statements.STATUS, arguments).fetchall():
-            if is_sealed and of_claim:
-                return Sealed(fingerprint)
-            # On the thread no length is too long: what is left is a count that no sequence of reads can have left.
+        if transaction.execute(statements.HOLDER, arguments).fetchall() == [(1,)]:
+            # On the thread no length is too long, so a live row cannot have been missed.
             return Unreadable(fingerprint) if transaction.on_thread else NeedsThread()
         return Gone(fingerprint)
 
@@ -372,6 +382,22 @@ class SqliteStore:
                 return
             await asyncio.sleep(_CHECKPOINT_PAUSE_SECONDS)
         logger.warning("the WAL could not be emptied: another process reads the database")
+
+
+def _next_read_burns(row: Row, fingerprint: str) -> bool:
+    """Tell whether the next read of a secret burns it.
+
+    Raises:
+        Sealed: There is none; its owner kept it.
+        Unreadable: Its count is one that no sequence of reads can have left.
+    """
+    if row.max_reads is None or row.read_count + 1 < row.max_reads:
+        return False
+    if row.delete and row.read_count + 1 > row.max_reads:
+        raise Unreadable(fingerprint)
+    if not row.delete and row.read_count >= row.max_reads:
+        raise Sealed(fingerprint)
+    return bool(row.delete)
 
 
 def _arguments(transaction: Transaction, lookup: bytes) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The statements of the embedded store, and the row that most of them return.
 
-The claim is `COUNT`, then `BURN`, in this order: an update that cannot be the last read of a burning secret, then a
-delete that can only be that. docs/architecture.md shows them and says why. Every statement that finds a secret asks for
-its life (I9) and leaves values longer than `:longest` alone.
+The claim is `CLAIM`, then `COUNT` or `BURN`, which repeat the whole condition: an update that cannot be the last read
+of a burning secret, or a delete that can only be that. docs/architecture.md shows them and says why. Every statement
+that finds a secret asks for its life (I9) and leaves values longer than `:longest` alone.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ _SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
 _COLUMNS: Final = f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", read_count, label, sealed'
 _LIVE: Final = "(expires_at IS NULL OR expires_at > :now)"
 _SHORT: Final = "length(sealed) <= :longest"
+CLAIM: Final = f"""
+    SELECT seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", read_count, label,
+           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+    FROM secret WHERE lookup = :lookup AND {_LIVE}"""
 COUNT: Final = f"""
     UPDATE secret SET read_count = read_count + 1
-    WHERE lookup = :lookup AND {_LIVE} AND {_SHORT}
-      AND (max_reads IS NULL OR read_count + 1 < max_reads OR (NOT "delete" AND read_count < max_reads))
-    RETURNING {_COLUMNS}"""
+    WHERE seq = :seq AND lookup = :lookup AND {_LIVE}
+      AND (max_reads IS NULL OR read_count + 1 < max_reads OR (NOT "delete" AND read_count < max_reads))"""
 BURN: Final = f"""
     DELETE FROM secret
-    WHERE lookup = :lookup AND {_LIVE} AND {_SHORT} AND "delete" AND read_count + 1 = max_reads
-    RETURNING {_COLUMNS}"""
+    WHERE seq = :seq AND lookup = :lookup AND {_LIVE} AND "delete" AND read_count + 1 = max_reads"""
 FIND: Final = f"SELECT {_COLUMNS} FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SHORT}"
 REMOVE: Final = f"DELETE FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SHORT} RETURNING {_COLUMNS}"
-STATUS: Final = f"""
-    SELECT NOT "delete" AND max_reads IS NOT NULL AND read_count >= max_reads
-    FROM secret WHERE lookup = :lookup AND {_LIVE}"""
 REMOVE_EXPIRED: Final = f"DELETE FROM secret WHERE lookup = :lookup AND NOT {_LIVE} AND {_SHORT} RETURNING slot"
 HOLDER: Final = f"SELECT {_LIVE} FROM secret WHERE lookup = :lookup"
 BARE: Final = f"SELECT lookup FROM secret WHERE bare = :bare AND {_LIVE} LIMIT 2"

@@ -1,7 +1,9 @@
 """The one writer: group commit over the only connection that writes and checkpoints.
 
-Callers submit a function `(transaction) -> result`. All that waits becomes one batch: `BEGIN IMMEDIATE`, each function
-in a savepoint of its own, the audit rows of the whole batch, one `COMMIT`. Only then does any caller hear of it.
+Callers submit a function `(transaction) -> result`. All that waits becomes one batch: `BEGIN IMMEDIATE`, the functions
+one after another, the audit rows of the whole batch, one `COMMIT`. Only then does any caller hear of it. A function
+that fails before it has written anything leaves nothing to undo. If one fails later, which takes a damaged record or a
+failing disk, the whole batch is undone and run again by the thread, each function in a savepoint of its own.
 
 A batch has one owner at a time. The event loop runs the statements of a batch, which touch a few cached pages, and then
 hands the connection to the writer thread for the part that waits for the disk: the commit. While the thread has it,
@@ -39,6 +41,10 @@ class NeedsThread(Exception):
     """A unit of work finds that it would take too long on the event loop; it is undone and run on the thread."""
 
 
+class _MustUndo(Exception):
+    """A unit of work failed after it had written, so that its batch cannot be committed as it is."""
+
+
 class Transaction:
     """What a unit of work is given.
 
@@ -46,7 +52,7 @@ class Transaction:
         execute: Runs a statement.
         now: Unix seconds, taken when the batch began: after any earlier batch had been committed.
         on_thread: Whether it runs on the thread, where it may take its time.
-        events: What the unit did, for the audit trail; kept only if the unit succeeds.
+        events: What was done, for the audit trail; a unit adds to it, and what it added is kept only if it succeeds.
     """
 
     __slots__ = ("connection", "events", "execute", "now", "on_thread")
@@ -121,7 +127,7 @@ class Writer:
 
         Args:
             work: Called on the event loop, or, if it takes long, on the thread, so it must not touch the event loop. It
-                is called again, on the thread, if it raises `NeedsThread`.
+                is called again, on the thread, if it raises `NeedsThread` or if its batch has to be undone.
             long: Whether it may take more than about a millisecond.
             own: Whether it is the daemon's own work, which no flood of requests may keep out of the queue.
 
@@ -182,8 +188,12 @@ class Writer:
         elif any(unit.long for unit in batch) or not self._begin():
             self._jobs.put(lambda: self._run_long(batch))
         else:
-            finish = self._run(batch)
-            self._jobs.put(lambda: self._commit(batch, finish))
+            try:
+                finish = self._run(batch)
+            except _MustUndo:
+                self._jobs.put(lambda: self._run_long(batch))
+            else:
+                self._jobs.put(lambda: self._commit(batch, finish))
 
     def _rest(self) -> None:
         """End a turn; begin the next one if there is work."""
@@ -220,28 +230,49 @@ class Writer:
             self._connection.execute("ROLLBACK")
 
     def _run(self, batch: list[_Unit[Any]], *, on_thread: bool = False) -> Callable[[], None] | None:
-        """Run the units and write their audit rows; return what the trail wants called after the commit."""
+        """Run the units and write their audit rows; return what the trail wants called after the commit.
+
+        Raises:
+            _MustUndo: The batch has to be run again on the thread.
+        """
         self._changes = self._connection.total_changes
         transaction = Transaction(self._connection, self._clock.now(), on_thread=on_thread)
-        events: list[Event] = []
+        run_unit = self._run_apart if on_thread else self._run_unit
         try:
             for unit in batch:
-                self._run_unit(unit, transaction)
-                events += transaction.events
-            return self._trail.append(self._connection, events)
+                run_unit(unit, transaction)
+            return self._trail.append(self._connection, transaction.events)
+        except _MustUndo:
+            raise
         except Exception as error:  # noqa: BLE001 - the batch's edge: whatever it is, nobody may hear of success
             self._fail(batch, error)
             return None
 
     def _run_unit(self, unit: _Unit[Any], transaction: Transaction) -> None:
-        execute = self._connection.execute
-        transaction.events = []
+        """Run a unit that is expected to fail, if at all, before it has written anything.
+
+        Raises:
+            _MustUndo: It failed later than that.
+        """
+        changes, events = self._connection.total_changes, len(transaction.events)
+        try:
+            unit.result = unit.work(transaction)
+        except Exception as error:  # noqa: BLE001 - what it is, its caller learns
+            if isinstance(error, sqlite3.Error) or self._connection.total_changes != changes:
+                raise _MustUndo from None
+            unit.error = error
+            del transaction.events[events:]
+
+    def _run_apart(self, unit: _Unit[Any], transaction: Transaction) -> None:
+        """Run a unit in a savepoint of its own, and undo what it has written if it fails."""
+        execute, events = self._connection.execute, len(transaction.events)
+        unit.error = None
         execute("SAVEPOINT unit")
         try:
             unit.result = unit.work(transaction)
         except Exception as error:
             unit.error = error
-            transaction.events = []
+            del transaction.events[events:]
             if not self._connection.in_transaction:
                 # Some errors destroy the whole transaction (a full disk, say): nobody in the batch has anything.
                 raise

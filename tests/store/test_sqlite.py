@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unavailable, WrongKey
-from sirrd.keyring import AuditRow
+from sirrd.keyring import AuditRow, Keyring, SealedRecord
 from sirrd.model import Amendment, BareKey, Caller, Identity, Plaintext, Target, Terms
 from sirrd.store import connections
 from sirrd.store import sqlite as module
@@ -412,3 +412,37 @@ async def test_time_is_taken_inside_the_unit(store: SqliteStore, clock: SetClock
     clock.at = NOW + 10
     with pytest.raises(Gone):
         await waiting
+
+
+@pytest.mark.parametrize(
+    ("max_reads", "delete", "meanwhile"),
+    [
+        (1, True, "UPDATE secret SET read_count = 1"),
+        (3, True, "UPDATE secret SET read_count = 2"),
+        (1, False, "UPDATE secret SET read_count = 1"),
+        (None, True, "DELETE FROM secret"),
+        (1, True, "UPDATE secret SET expires_at = 1"),
+        (2, True, "UPDATE secret SET lookup = zeroblob(32)"),
+    ],
+)
+async def test_i1_the_claim_repeats_its_whole_condition(
+    store: SqliteStore,
+    witness: sqlite3.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    max_reads: int | None,
+    delete: bool,
+    meanwhile: str,
+) -> None:
+    """I1: were a row to change between look and claim, which the lock forbids, no value would leave."""
+    await put(store, max_reads=max_reads, delete=delete)
+    open_value = Keyring.open_value
+
+    def interfering(keyring: Keyring, record: SealedRecord) -> Plaintext:
+        store._writing.execute(meanwhile)
+        return open_value(keyring, record)
+
+    monkeypatch.setattr(Keyring, "open_value", interfering)
+    with pytest.raises(Unavailable):
+        await store.claim(DROP, by=CALLER)
+    assert audited(witness) == [("created", "bearer", 1)]
+    assert witness.execute("SELECT read_count FROM secret").fetchall() == [(0,)]

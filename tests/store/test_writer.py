@@ -323,3 +323,45 @@ async def test_a_closed_writer_runs_no_chore(tmp_path: Path) -> None:
 async def test_a_unit_gets_the_time_of_its_batch(bench: Bench) -> None:
     """Time is taken inside the unit of work, when its batch begins."""
     assert await bench.writer.submit(lambda transaction: transaction.now) == NOW
+
+
+async def test_a_unit_that_fails_before_it_writes_undoes_nobody(bench: Bench) -> None:
+    """A refusal is no reason to run a batch again: every unit runs once, on the event loop."""
+    ran: list[tuple[str, bool]] = []
+
+    def noted(name: str, unit: Unit) -> Unit:
+        def noting(transaction: Transaction) -> Any:
+            ran.append((name, transaction.on_thread))
+            return unit(transaction)
+
+        return noting
+
+    def refusing(transaction: Transaction) -> None:
+        transaction.events.append(Event(Action.DELETED, transaction.now, Caller("open"), None))
+        raise Gone
+
+    await asyncio.gather(
+        bench.writer.submit(noted("first", insert(1))),
+        bench.writer.submit(noted("refused", refusing)),
+        bench.writer.submit(noted("last", insert(2))),
+        return_exceptions=True,
+    )
+    assert ran == [("first", False), ("refused", False), ("last", False)]
+    assert bench.numbers() == [1, 2]
+    assert bench.trail() == ["created", "created"]
+
+
+async def test_a_unit_that_fails_after_it_wrote_has_its_batch_run_again(bench: Bench) -> None:
+    """Nothing of the first attempt stays, whoever it was from, and all are told of the second only."""
+    attempts: list[bool] = []
+
+    def failing(transaction: Transaction) -> None:
+        attempts.append(transaction.on_thread)
+        insert(2)(transaction)
+        raise Gone if transaction.on_thread else KeyError
+
+    results = await asyncio.gather(bench.writer.submit(insert(1)), bench.writer.submit(failing), return_exceptions=True)
+    assert attempts == [False, True]
+    assert [type(result) for result in results] == [int, Gone]
+    assert bench.numbers() == [1]
+    assert bench.trail() == ["created"]
