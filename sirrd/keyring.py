@@ -16,6 +16,7 @@ Three kinds of keys:
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import re
@@ -127,6 +128,18 @@ def pack(*parts: bytes) -> bytes:
 
 
 _DROP: Final = pack(b"drop", b"")
+_NO_ORG: Final = pack(b"")
+
+
+@functools.lru_cache(maxsize=64)
+def _packed_kind(action: str, caller: str) -> bytes:
+    return pack(action.encode(), caller.encode())
+
+
+@functools.lru_cache(maxsize=1024)
+def _packed_address(address: str) -> bytes:
+    """Return the details of an audit row that is not about an org secret: the many that come from one client."""
+    return pack(b"", b"", address.encode())
 
 
 def unpack(packed: bytes) -> list[bytes]:
@@ -309,7 +322,8 @@ class Keyring:
         first = self._owners.first
         bound = _bound(first.id, lookup, terms)
         keys = derive(first.secret, salt=salt, purpose=b"record", size=2 * KEY_BYTES)
-        label = pack((identity.org or "").encode(), identity.name.encode())
+        label = pack(identity.name.encode())
+        label = (_NO_ORG if identity.org is None else pack(identity.org.encode())) + label
         nonces, head = self._entropy(2 * _NONCE_BYTES), _VERSION + first.id
         for_value, for_label = nonces[:_NONCE_BYTES], nonces[_NONCE_BYTES:]
         value_key, label_key = AESGCM(keys[:KEY_BYTES]), AESGCM(keys[KEY_BYTES:])
@@ -339,8 +353,9 @@ class Keyring:
         master = self._owners.by_id.get(key_id)
         if sealed[:1] != _VERSION or master is None or len(sealed) < _HEAD_BYTES + _TAG_BYTES:
             raise Unreadable(self.fingerprint(record.lookup))
-        keys = derive(master.secret, salt=record.salt, purpose=b"record", size=2 * KEY_BYTES)
-        cipher = AESGCM(keys[:KEY_BYTES] if kind == b"value" else keys[KEY_BYTES:])
+        # The shorter output is the beginning of the longer one (RFC 5869).
+        size = KEY_BYTES if kind == b"value" else 2 * KEY_BYTES
+        cipher = AESGCM(derive(master.secret, salt=record.salt, purpose=b"record", size=size)[-KEY_BYTES:])
         nonce = sealed[1 + KEY_ID_BYTES : _HEAD_BYTES]
         try:
             return cipher.decrypt(nonce, sealed[_HEAD_BYTES:], kind + _bound(key_id, record.lookup, record.terms))
@@ -442,7 +457,9 @@ class AuditChain:
         action, at, caller, fingerprint, org, key, times = event
         nonce = self._sealed.to_bytes(_NONCE_BYTES)
         self._sealed += 1
-        detail = pack((org or "").encode(), (key or "").encode(), caller.address.encode())
+        detail = _packed_address(caller.address)
+        if org is not None:
+            detail = pack(org.encode(), (key or "").encode(), caller.address.encode())
         told = (
             number,
             at,
@@ -458,4 +475,4 @@ class AuditChain:
         """Return the MAC of a row, which is given without it."""
         number, at, action, caller, fingerprint, times, detail = told
         numbers = struct.pack(">qqq", number, at, times)
-        return self._hash(head + numbers + pack(action.encode(), caller.encode(), fingerprint or b"", detail))
+        return self._hash(head + numbers + _packed_kind(action, caller) + pack(fingerprint or b"", detail))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -53,24 +53,22 @@ class Cycle(RequestResponseCycle):
             self.waiting_for_100_continue = False
             self._head = self._head_of(message["status"], message["headers"])
 
-    def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    def _head_of(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the bytes of a head, and learn from it how the body is delimited."""
-        lines = []
-        for name, value in headers:
-            if name == b"content-length":
-                self.chunked_encoding = False
-                self.expected_content_length = int(value)
-            elif name == b"connection":
-                # The only value that is ever sent is `close`; it stands at the end.
-                self.keep_alive = False
-                continue
-            lines.append(b"%b: %b\r\n" % (name, value))
+        lines = [b"%b: %b\r\n" % field for field in headers]
+        given = dict(headers)
+        if b"content-length" in given:
+            self.chunked_encoding = False
+            self.expected_content_length = int(given[b"content-length"])
         if self.scope["method"] == "HEAD":
             self.chunked_encoding, self.expected_content_length = False, 0
         elif self.chunked_encoding is None and status not in _WITHOUT_BODY:
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
-        if not self.keep_alive:
+        if b"connection" in given:
+            # The only value that is ever sent is `close`.
+            self.keep_alive = False
+        elif not self.keep_alive:
             lines.append(b"connection: close\r\n")
         fields = b"".join(lines)
         if not fields.count(b"\r") == fields.count(b"\n") == len(lines):

@@ -390,20 +390,20 @@ def described(metadata: Metadata) -> dict[str, Any]:
 def headed(metadata: Metadata, *, with_fingerprint: bool) -> Answer:
     """Answer a HEAD: 200, or 410 if sealed, and what the contract writes in headers."""
     terms, remaining = metadata.terms, metadata.reads_remaining
-    shown: dict[str, str | int] = {
-        "x-sirr-read-count": metadata.read_count,
-        "x-sirr-reads-remaining": "unlimited" if remaining is None else remaining,
-        "x-sirr-delete": "true" if terms.delete else "false",
-        "x-sirr-created-at": terms.created_at,
-        "x-sirr-status": metadata.status,
-    }
+    status = metadata.status
+    headers = [
+        _JSON_TYPE,
+        (b"x-sirr-read-count", b"%d" % metadata.read_count),
+        (b"x-sirr-reads-remaining", b"unlimited" if remaining is None else b"%d" % remaining),
+        (b"x-sirr-delete", b"true" if terms.delete else b"false"),
+        (b"x-sirr-created-at", b"%d" % terms.created_at),
+        (b"x-sirr-status", status.encode()),
+    ]
     if terms.expires_at is not None:
-        shown["x-sirr-expires-at"] = terms.expires_at
+        headers.append((b"x-sirr-expires-at", b"%d" % terms.expires_at))
     if with_fingerprint:
-        shown["x-sirr-fingerprint"] = metadata.fingerprint
-    headers = [(name.encode(), str(value).encode()) for name, value in shown.items()]
-    status = 410 if metadata.status == "sealed" else 200
-    return Answer(status, b"", [_JSON_TYPE, *headers], fingerprint=metadata.fingerprint)
+        headers.append((b"x-sirr-fingerprint", metadata.fingerprint.encode()))
+    return Answer(410 if status == "sealed" else 200, b"", headers, fingerprint=metadata.fingerprint)
 
 
 def page(found: Page) -> Answer:

@@ -26,7 +26,7 @@ _PRAGMAS: Final = (
     "PRAGMA cache_size=-32000",
     "PRAGMA wal_autocheckpoint=16000",
 )
-_READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY")
+_READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY", "PRAGMA cache_size=-16000")
 _EXPECTED: Final = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "temp_store": 2, "auto_vacuum": 2}
 _CHECKPOINT_PATIENCE_MS: Final = 50
 VACUUM_PAGES: Final = 1000
