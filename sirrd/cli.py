@@ -309,7 +309,7 @@ _LOUD: Final = ("OPEN", "PUBLIC")
 
 def protections(settings: Settings) -> dict[str, str]:
     """Return what is protected, by what, and what is open."""
-    return {
+    told = {
         "encrypted": "with the key file in the data folder; without that file the data cannot be read"
         if settings.master_encryption_key is None
         else "with SIRR_MASTER_ENCRYPTION_KEY; without that key the data cannot be read",
@@ -320,6 +320,17 @@ def protections(settings: Settings) -> dict[str, str]:
         if settings.org_reads == "public"
         else "need the master API key, by bare key too (SIRR_ORG_READS=protected; the original serves them to anyone)",
     }
+    if settings.rate_limit_per_second is not None:
+        told["strangers"] = _limit(settings)
+    return told
+
+
+def _limit(settings: Settings) -> str:
+    """Say how often an address may ask, and what counts as one."""
+    limit = f"limited to {settings.rate_limit_per_second:g}/s and {settings.rate_burst} at once for each address"
+    if settings.trusted_proxies:
+        return f"{limit} that the trusted proxies report"
+    return f"{limit} that connects; behind a proxy set SIRR_TRUSTED_PROXIES"
 
 
 def banner(settings: Settings, address: str) -> str:

@@ -7,6 +7,7 @@ no repr shows the value of a secret one.
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,8 @@ class Settings(BaseSettings):
     cors_origins: Listed = ()
     org_reads: Literal["protected", "public"] = "protected"
     allow_open: bool = False
+    rate_limit_per_second: float | None = Field(None, ge=0.001, le=1000, allow_inf_nan=False)
+    rate_limit_burst: int | None = Field(None, ge=1, le=100_000)
     default_max_reads: Annotated[int, Field(ge=1, le=MAX_READS)] | Literal["unlimited"] = 1
     default_ttl_seconds: int | None = Field(None, ge=1, le=MAX_TTL_SECONDS)
     max_ttl_seconds: int | None = Field(None, ge=1, le=MAX_TTL_SECONDS)
@@ -150,6 +153,8 @@ class Settings(BaseSettings):
         longest, default = self.max_ttl_seconds, self.default_ttl_seconds
         if longest is not None and default is not None and default > longest:
             raise ValueError("default_ttl_seconds must not exceed max_ttl_seconds")
+        if self.rate_limit_burst is not None and self.rate_limit_per_second is None:
+            raise ValueError("rate_limit_burst has no effect without rate_limit_per_second")
         return self
 
     @property
@@ -161,6 +166,11 @@ class Settings(BaseSettings):
             default_ttl_seconds=self.default_ttl_seconds,
             max_ttl_seconds=self.max_ttl_seconds,
         )
+
+    @property
+    def rate_burst(self) -> int:
+        """How many requests of one address pass at once: what the operator chose, else twice the rate, at least 10."""
+        return self.rate_limit_burst or max(10, math.ceil(2 * (self.rate_limit_per_second or 0)))
 
     @property
     def body_limit(self) -> int:

@@ -6,6 +6,7 @@
     ├── RequestError                the request itself is wrong: nothing was looked up
     │   ├── NoRoute                 no such path
     │   ├── MethodNotAllowed        the path exists, the method does not
+    │   ├── RateLimited             too many requests from this address: carries how long to wait
     │   ├── Unauthorised            the bearer is missing, malformed or wrong
     │   ├── BadPath                 a path segment is outside its alphabet
     │   ├── ForeignRequest          another site, or a prefetch, tried to spend a read
@@ -82,6 +83,20 @@ class MethodNotAllowed(RequestError):
     def __init__(self, allowed: str) -> None:
         super().__init__()
         self.allowed = allowed
+
+
+class RateLimited(RequestError):
+    """The address has asked too often; what was asked for was not looked at.
+
+    Attributes:
+        retry_seconds: After how many whole seconds, at least 1, it may ask again.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, retry_seconds: int) -> None:
+        super().__init__()
+        self.retry_seconds = retry_seconds
 
 
 class Unauthorised(RequestError):

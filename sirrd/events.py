@@ -1,8 +1,8 @@
 """What happened, as values. They feed the audit trail, and whatever else wants to know.
 
 Transitions are recorded one by one, in the same transaction as what they tell about. What strangers can cause at will
-(misses, refusals, failed authentication, page openings) is counted instead, in a bounded table of the current minute:
-one event per action, secret, address and minute, so that nobody can fill the disk.
+(misses, refusals, failed authentication, requests over the rate limit, page openings) is counted instead, in a bounded
+table of the current minute: one event per action, secret, address and minute, so that nobody can fill the disk.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ class Action(enum.StrEnum):
     MISSED = "missed"
     REFUSED = "refused"
     DENIED = "denied"
+    LIMITED = "limited"
     UNREADABLE = "unreadable"
     PAGE_OPENED = "page_opened"
 

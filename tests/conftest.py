@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,11 +108,13 @@ def settings_for(data_dir: Path, **changes: Any) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, clock: SetClock | None = None) -> AsyncIterator[Daemon]:
+async def running(
+    settings: Settings, clock: SetClock | None = None, *, monotonic: Callable[[], float] = time.monotonic
+) -> AsyncIterator[Daemon]:
     """Run the application in process."""
     clock = clock or SetClock()
     readiness = Readiness()
-    app = create_app(settings, clock=clock, readiness=readiness)
+    app = create_app(settings, clock=clock, readiness=readiness, monotonic=monotonic)
     key = settings.master_api_key
     headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
     async with app.router.lifespan_context(app) as state, contextlib.AsyncExitStack() as stack:

@@ -102,6 +102,18 @@ def test_a_secret_hides_both_forms_in_the_sources_below(tmp_path: Path) -> None:
         ("SIRR_CORS_ORIGINS", "*,https://a.example"),
         ("SIRR_ORG_READS", "open"),
         ("SIRR_ALLOW_OPEN", "perhaps"),
+        ("SIRR_RATE_LIMIT_PER_SECOND", ""),
+        ("SIRR_RATE_LIMIT_PER_SECOND", "0"),
+        ("SIRR_RATE_LIMIT_PER_SECOND", "-1"),
+        ("SIRR_RATE_LIMIT_PER_SECOND", "0.0001"),
+        ("SIRR_RATE_LIMIT_PER_SECOND", "1001"),
+        ("SIRR_RATE_LIMIT_PER_SECOND", "nan"),
+        ("SIRR_RATE_LIMIT_PER_SECOND", "inf"),
+        ("SIRR_RATE_LIMIT_PER_SECOND", "5/s"),
+        ("SIRR_RATE_LIMIT_BURST", "0"),
+        ("SIRR_RATE_LIMIT_BURST", "-1"),
+        ("SIRR_RATE_LIMIT_BURST", "1.5"),
+        ("SIRR_RATE_LIMIT_BURST", "100001"),
         ("SIRR_DEFAULT_MAX_READS", "0"),
         ("SIRR_DEFAULT_MAX_READS", "2147483648"),
         ("SIRR_DEFAULT_MAX_READS", "never"),
@@ -152,6 +164,27 @@ def test_a_default_life_over_the_maximum_is_refused() -> None:
     """Two settings that contradict each other are an error, not a silent choice."""
     with pytest.raises(BadSetting, match="must not exceed"):
         loaded({"SIRR_DEFAULT_TTL_SECONDS": "61", "SIRR_MAX_TTL_SECONDS": "60"})
+
+
+def test_a_burst_without_a_rate_is_refused() -> None:
+    """Whoever sets only the burst believes that there is a limit."""
+    with pytest.raises(BadSetting, match="no effect without rate_limit_per_second"):
+        loaded({"SIRR_RATE_LIMIT_BURST": "5"})
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst", "expected"), [("0.5", None, 10), ("5", None, 10), ("7.2", None, 15), ("20", "1", 1)]
+)
+def test_a_burst_follows_the_rate(rate: str, burst: str | None, expected: int) -> None:
+    """A rate alone is enough: the burst is twice the rate, and at least 10."""
+    given = {"SIRR_RATE_LIMIT_PER_SECOND": rate} | ({} if burst is None else {"SIRR_RATE_LIMIT_BURST": burst})
+    settings = loaded(given)
+    assert (settings.rate_limit_per_second, settings.rate_burst) == (float(rate), expected)
+
+
+def test_there_is_no_limit_unless_one_is_set() -> None:
+    """The limiter is off by default."""
+    assert loaded().rate_limit_per_second is None
 
 
 def test_an_unknown_key_in_the_file_is_an_error(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import httpx
 import pytest
 
+from sirrd.errors import RateLimited
 from sirrd.http import problems
 from sirrd.store.folder import DATABASE
 from tests.conftest import Daemon, Start
@@ -115,6 +116,14 @@ def _full_queue(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
     patch.setattr("sirrd.store.writer.MAX_WAITING", 0)
 
 
+def _used_up(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RateLimited(7)
+
+    for name in ("check", "take"):
+        patch.setattr(f"sirrd.http.limiter.Allowance.{name}", refuse)
+
+
 def _impatient(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
     patch.setattr("sirrd.http.wire.BODY_PROGRESS_SECONDS", 0.01)
 
@@ -133,6 +142,7 @@ CIRCUMSTANCES: Final[dict[str, Callable[[Daemon, pytest.MonkeyPatch], None]]] = 
     "record damaged": _damaged,
     "draining": _draining,
     "queue full": _full_queue,
+    "allowance used up": _used_up,
     "impatient": _impatient,
 }
 
@@ -225,6 +235,7 @@ async def check(case: Case, start: Start, patch: pytest.MonkeyPatch, **settings:
 
 UNAUTHORISED: Final = {"www-authenticate": "Bearer"}
 RETRY: Final = {"retry-after": "1"}
+WAIT: Final = {"retry-after": "7"}
 METADATA: Final = "key org fingerprint created_at expires_at max_reads read_count delete status"
 PUT: Final = {"value": "v"}
 PUT_KEY: Final = {"key": "new", "value": "v"}
@@ -232,8 +243,14 @@ TINY: Final = {"max_value_bytes": 4}
 CROWDED: Final = {"min_free_bytes": 2**62}
 PUBLIC: Final = {"org_reads": "public"}
 OPEN: Final = {"master_api_key": None}
+LIMITED: Final = {"rate_limit_per_second": 1}
 PREFETCH: Final = {"Sec-Purpose": "prefetch"}
 FOREIGN: Final = {"Sec-Fetch-Site": "cross-site"}
+
+
+def refused(request: str, says: str = "rate_limited", body: Any = None) -> Case:
+    """Return the row of a stranger who has asked too often."""
+    return Case(request, STRANGER, 429, says, body=body, shows=WAIT, given="allowance used up", settings=LIMITED)
 
 
 def writing(request: str, body: Mapping[str, Any]) -> list[Case]:
@@ -247,6 +264,7 @@ def writing(request: str, body: Mapping[str, Any]) -> list[Case]:
         Case(request, OPERATOR, 413, "body_too_large", body=" " * 2000, settings={"max_body_bytes": 1024}),
         Case(request, OPERATOR, 413, "value_too_large", field="value", body=large, settings=TINY),
         Case(request, OPERATOR, 415, "unsupported_media_type", body="{}", sent={"Content-Type": "text/plain"}),
+        refused(request, body=body),
         Case(request, OPERATOR, 503, "busy", body=body, given="queue full", shows=RETRY),
         Case(request, OPERATOR, 503, "storage_unavailable", body=body, given="storage broken", shows=RETRY),
         Case(request, OPERATOR, 507, "insufficient_storage", body=body, settings=CROWDED),
@@ -282,6 +300,9 @@ def one_secret(form: str, reader: str, name: str) -> list[Case]:
         Case(f"DELETE {path('once')}", OPERATOR, 200, "deleted"),
         Case(f"DELETE {path('sealed')}", OPERATOR, 200, "deleted"),
         Case(f"DELETE {path('once')}", STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
+        refused(f"DELETE {path('once')}"),
+        *(refused(f"GET {path(state)}") for state in ("once", "sealed", "absent")),
+        *(refused(f"HEAD {path(state)}", "") for state in ("once", "sealed", "absent")),
         Case(f"DELETE {path('once')}", OPERATOR, 503, "busy", given="queue full", shows=RETRY),
         Case(f"DELETE {path('once')}", OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
         Case(f"PUT {path('once')}", OPERATOR, 405, "method_not_allowed", shows={"allow": "GET, HEAD, PATCH, DELETE"}),
@@ -309,6 +330,7 @@ def listing(request: str) -> list[Case]:
         Case(f"{request}?limit=0", OPERATOR, 400, "bad_field", field="limit"),
         Case(f"{request}?cursor=x", OPERATOR, 400, "bad_field", field="cursor"),
         Case(request, STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
+        refused(request),
         Case(request, OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
         Case(f"{request}?limit=5", OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
         Case(request.replace("GET", "PATCH"), OPERATOR, 405, "method_not_allowed", shows={"allow": "GET, POST"}),
@@ -321,6 +343,7 @@ def pruning(request: str) -> list[Case]:
         Case(request, OPERATOR, 200, "pruned"),
         Case(request, STRANGER, 200, "pruned", settings=OPEN),
         Case(request, STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
+        refused(request),
         Case(request, OPERATOR, 500, "internal", given="bug"),
         Case(request, OPERATOR, 503, "busy", given="queue full", shows=RETRY),
         Case(request, OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
@@ -372,9 +395,11 @@ ROUTES: Final = [
     *pruning("POST /orgs/acme/prune"),
     Case("GET /rotate-key", OPERATOR, 200, "remaining"),
     Case("GET /rotate-key", STRANGER, 401, "unauthorized"),
+    refused("GET /rotate-key"),
     Case("GET /rotate-key", STRANGER, 403, "api_key_needed", settings=OPEN),
     Case("POST /rotate-key", OPERATOR, 409, "no_newer_key"),
     Case("POST /rotate-key", STRANGER, 401, "unauthorized"),
+    refused("POST /rotate-key"),
     Case("POST /rotate-key", STRANGER, 403, "api_key_needed", settings=OPEN),
     Case("POST /orgs/a%20b/prune", OPERATOR, 400, "bad_path"),
     *plain("/health", "status"),
@@ -408,6 +433,11 @@ PAGES: Final = [
     Case("GET /s/<once>", STRANGER, 503, given="storage broken", shows=RETRY),
     Case("POST /s/<once>", STRANGER, 503, given="queue full", shows=RETRY),
     *(Case(f"{method} /s/<absent>", STRANGER, 404) for method in ("GET", "HEAD", "POST")),
+    *(
+        refused(f"{method} /s/<{state}>", "")
+        for method in ("GET", "HEAD", "POST")
+        for state in ("once", "sealed", "absent")
+    ),
 ]
 
 CASES: Final = [pytest.param(case, id=str(case)) for case in [*ROUTES, *PAGES]]

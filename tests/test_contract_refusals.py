@@ -12,6 +12,7 @@ from tests.conftest import API_KEY, Daemon, Start
 from tests.test_contract import (
     CROWDED,
     FOREIGN,
+    LIMITED,
     OPEN,
     OPERATOR,
     PREFETCH,
@@ -20,6 +21,7 @@ from tests.test_contract import (
     beside,
     check,
     flip,
+    refused,
 )
 from tests.test_contract_life import told
 from tests.test_contract_raw import BEARER, ask
@@ -42,6 +44,15 @@ ORDER: Final = [
     Case("PUT /secrets", OPERATOR, 405, "method_not_allowed", body=LARGE, sent=TEXT, settings=SMALL),
     Case("PATCH /secrets?limit=0", OPERATOR, 405, "method_not_allowed"),
     Case("POST /secrets/<absent>", OPERATOR, 405, "method_not_allowed"),
+    # 429, after route and method, and before all else
+    refused("PATCH /secrets/a%20b", body="{"),
+    refused("GET /secrets/a%20b"),
+    refused("GET /orgs/a%20b/secrets?limit=0"),
+    refused("POST /secrets", body=LARGE),
+    refused("GET /secrets/<once>")._replace(sent=FOREIGN),
+    refused("POST /s/<once>", "")._replace(sent=FOREIGN),
+    Case("GET /nowhere", STRANGER, 404, "no_such_route", given="allowance used up", settings=LIMITED),
+    Case("PUT /secrets", STRANGER, 405, "method_not_allowed", given="allowance used up", settings=LIMITED),
     # 401, before what is wrong with the path, the body and the record
     Case("PATCH /secrets/a%20b", STRANGER, 401, "unauthorized", body={}),
     Case("GET /secrets/a%20b", STRANGER, 401, "unauthorized"),

@@ -1,14 +1,15 @@
 """Puts the application together: read this first.
 
 A request passes `Edge` (headers, log line), `Cors` (only if origins are listed), `Net` (answers exceptions, by the
-table in `problems`), the route table in `routes`, and a handler in `secrets`, `operator` or `reveal`, which calls
-`DeadDrop`.
+table in `problems`), `Limiter` (only if a rate is set), the route table in `routes`, and a handler in `secrets`,
+`operator` or `reveal`, which calls `DeadDrop`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
@@ -49,6 +50,7 @@ def create_app(
     clock: Clock | None = None,
     entropy: Entropy | None = None,
     readiness: Readiness | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
     announced: str = "",
 ) -> Application:
     """Build the application; the data folder is opened when its lifespan begins.
@@ -58,6 +60,7 @@ def create_app(
         clock: Tells the time.
         entropy: Gives randomness.
         readiness: Where the server says that it is draining.
+        monotonic: Tells the limiter the time, in seconds since any instant.
         announced: The address that the commands beside the daemon find it by.
     """
     clock = clock or SystemClock()
@@ -87,8 +90,19 @@ def create_app(
             finally:
                 log.flush()
 
-    served: ASGIApp = Net(dispatch)
+    served: ASGIApp = dispatch
+    if settings.rate_limit_per_second is not None:
+        served = _limited(served, settings.rate_limit_per_second, settings.rate_burst, monotonic)
+    served = Net(served)
     if settings.cors_origins:
         served = Cors(served, origins=settings.cors_origins)
     served = Edge(served, peers=context.peers, log=log, clock=clock, entropy=entropy)
     return Application(served, lifespan=lifespan)
+
+
+def _limited(app: ASGIApp, per_second: float, burst: int, monotonic: Callable[[], float]) -> ASGIApp:
+    # Loaded only here, with the library that it stands on: most daemons have no limiter.
+    from sirrd.http.limiter import Allowance, Limiter  # noqa: PLC0415
+
+    requests, guesses = (Allowance(per_second=per_second, burst=burst, monotonic=monotonic) for _ in range(2))
+    return Limiter(app, requests=requests, guesses=guesses)

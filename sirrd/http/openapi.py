@@ -33,9 +33,18 @@ _TEXTS: Final = {
     410: "Sealed: its reads are used up.",
     413: "The body or the value is too large.",
     415: "The body is not declared as application/json in UTF-8.",
+    429: "Too many requests from this address, where the operator has set a rate limit.",
     500: "The stored record does not open; nothing was spent.",
     503: "The storage cannot serve the request now.",
     507: "There is not enough free disk space.",
+}
+_HEADERS: Final[dict[int, Json]] = {
+    429: {
+        "Retry-After": {
+            "description": "Seconds until a request is let through again.",
+            "schema": {"type": "integer", "minimum": 1},
+        }
+    }
 }
 
 
@@ -71,15 +80,17 @@ def description() -> Json:
 
 def _paths() -> Json:
     one_secret = {
-        "get": _operation("read", "Reveal a secret, spending one read.", 200, [400, 401, 403, 404, 409, 410, 500, 503]),
+        "get": _operation(
+            "read", "Reveal a secret, spending one read.", 200, [400, 401, 403, 404, 409, 410, 429, 500, 503]
+        ),
         "head": _operation(
-            "peek", "Describe a secret in headers, spending nothing.", 200, [400, 401, 404, 409, 410, 500, 503]
+            "peek", "Describe a secret in headers, spending nothing.", 200, [400, 401, 404, 409, 410, 429, 500, 503]
         ),
         "patch": _operation(
             "amend",
             "Change a secret that seals, set its read count to 0 and so revive it.",
             200,
-            [400, 401, 404, 408, 409, 413, 415, 500, 503, 507],
+            [400, 401, 404, 408, 409, 413, 415, 429, 500, 503, 507],
             body="PatchBody",
             schema="Metadata",
             security=_BEARER,
@@ -88,12 +99,12 @@ def _paths() -> Json:
             "delete",
             "Delete a secret, sealed or not.",
             200,
-            [400, 401, 404, 409, 503],
+            [400, 401, 404, 409, 429, 503],
             schema="Deleted",
             security=_BEARER,
         ),
     }
-    put = [400, 401, 408, 413, 415, 503, 507]
+    put = [400, 401, 408, 413, 415, 429, 503, 507]
     return {
         "/secrets": {
             "get": _list_operation("list", "List metadata, newest first.", org=True),
@@ -135,21 +146,23 @@ def _paths() -> Json:
                     "pruneOrg",
                     "Remove what has expired in one org.",
                     200,
-                    [400, 401, 503],
+                    [400, 401, 429, 503],
                     schema="Pruned",
                     security=_BEARER,
                 )
             },
         ),
         "/prune": {
-            "post": _operation("prune", "Remove what has expired.", 200, [401, 503], schema="Pruned", security=_BEARER)
+            "post": _operation(
+                "prune", "Remove what has expired.", 200, [401, 429, 503], schema="Pruned", security=_BEARER
+            )
         },
         "/rotate-key": {
             "get": _operation(
                 "rotation",
                 "Records still under an older master key.",
                 200,
-                [401, 403, 503],
+                [401, 403, 429, 503],
                 schema="Remaining",
                 security=_BEARER,
             ),
@@ -157,7 +170,7 @@ def _paths() -> Json:
                 "rotate",
                 "Begin to move all records to the newest master key.",
                 202,
-                [401, 403, 409, 503],
+                [401, 403, 409, 429, 503],
                 schema="Remaining",
                 security=_BEARER,
             ),
@@ -213,7 +226,7 @@ def _operation(
         "security": _ANYONE if security is None else security,
         "responses": {
             str(success): _response("Done.", schema),
-            **{str(status): _response(_TEXTS[status], problem) for status in problems},
+            **{str(status): _refusal(status, _content(problem)) for status in problems},
         },
     }
     if body is not None:
@@ -222,7 +235,7 @@ def _operation(
 
 
 def _list_operation(name: str, summary: str, *, org: bool) -> Json:
-    operation = _operation(name, summary, 200, [400, 401, 503], schema="Secrets", security=_BEARER)
+    operation = _operation(name, summary, 200, [400, 401, 429, 503], schema="Secrets", security=_BEARER)
     parameters: list[Json] = [
         {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": wire.MAX_LIMIT}},
         {"name": "cursor", "in": "query", "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{12}$"}},
@@ -234,8 +247,9 @@ def _list_operation(name: str, summary: str, *, org: bool) -> Json:
 
 def _page(name: str, summary: str, more: list[int] | None = None) -> Json:
     content = {"text/html": {"schema": {"type": "string"}}}
-    statuses = {200: "The page.", **{status: _TEXTS[status] for status in [400, 404, 410, 500, 503, *(more or [])]}}
-    responses = {str(status): {"description": text, "content": content} for status, text in sorted(statuses.items())}
+    problems = sorted([400, 404, 410, 429, 500, 503, *(more or [])])
+    responses = {"200": {"description": "The page.", "content": content}}
+    responses |= {str(status): _refusal(status, content) for status in problems}
     return {"operationId": name, "summary": summary, "security": _ANYONE, "responses": responses}
 
 
@@ -261,6 +275,11 @@ def _both(
 
 def _response(text: str, schema: str | None) -> Json:
     return {"description": text} if schema is None else {"description": text, "content": _content(schema)}
+
+
+def _refusal(status: int, content: Json) -> Json:
+    described = {"description": _TEXTS[status], "content": content}
+    return {**described, "headers": _HEADERS[status]} if status in _HEADERS else described
 
 
 def _content(schema: str) -> Json:

@@ -33,6 +33,7 @@ class Problem(NamedTuple):
 TABLE: Final[dict[type[SirrdError], Problem]] = {
     errors.NoRoute: Problem(404, "there is nothing at this address"),
     errors.MethodNotAllowed: Problem(405, "this address does not take that method"),
+    errors.RateLimited: Problem(429, "too many requests from this network address; try again later"),
     errors.Unauthorised: Problem(401, "a valid bearer is required"),
     errors.BadPath: Problem(400, "a segment of the path is malformed"),
     errors.ForeignRequest: Problem(403, "a request from another site or a prefetch cannot read a secret"),
@@ -59,6 +60,7 @@ CRASHED_CODE: Final = "internal"
 
 _COUNTED: Final[dict[type[SirrdError], Action]] = {
     errors.Unauthorised: Action.DENIED,
+    errors.RateLimited: Action.LIMITED,
     errors.ForeignRequest: Action.REFUSED,
 }
 
@@ -98,6 +100,8 @@ def _headers(error: SirrdError) -> list[Header]:
         return [(b"allow", error.allowed.encode())]
     if isinstance(error, errors.Unauthorised):
         return [(b"www-authenticate", b"Bearer")]
+    if isinstance(error, errors.RateLimited):
+        return [(b"retry-after", b"%d" % error.retry_seconds)]
     if isinstance(error, errors.Busy | errors.Unavailable):
         return [(b"retry-after", RETRY_SECONDS)]
     if isinstance(error, errors.BodyStalled):
@@ -120,4 +124,5 @@ _PAGES: Final = {
     400: ("This link is not complete", "Copy the whole link, or ask whoever sent it for a new one."),
     404: ("This secret is gone", "If you have not seen it, ask whoever sent the link for a new one."),
     410: ("This secret is sealed", "Whoever sent the link can open it again."),
+    429: ("Please wait a moment", "Nothing has been used up: wait a little, and open the link again."),
 }
