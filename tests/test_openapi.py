@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sirrd import __version__
-from sirrd.http import openapi
+from sirrd.errors import BadField
+from sirrd.http import edge, html, openapi, wire
 from sirrd.http.routes import RESOURCES
+from sirrd.model import is_key, is_org
 from tests.conftest import Daemon
 from tests.test_contract import PAGES, ROUTES, Case
 from tests.test_contract_refusals import ORDER
@@ -48,6 +53,16 @@ def test_operations_have_names_of_their_own(described: Json) -> None:
     operations = [item[method] for item in described["paths"].values() for method in set(item) - {"parameters"}]
     assert len({operation["operationId"] for operation in operations}) == len(operations)
     assert all(operation["summary"] for operation in operations)
+
+
+def resolved(described: Json, part: Json) -> Json:
+    """Return a part of the description, or what it refers to."""
+    if "$ref" not in part:
+        return part
+    found = described
+    for name in part["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return found
 
 
 def template_of(case: Case) -> str:
@@ -122,5 +137,75 @@ def test_head_has_no_content(described: Json) -> None:
     """No HEAD is described with a body."""
     heads = [item["head"] for item in described["paths"].values() if "head" in item]
     assert len(heads) == 8
-    contents = [answer for head in heads for answer in head["responses"].values() if "content" in answer]
-    assert contents == []
+    answers = [resolved(described, answer) for head in heads for answer in head["responses"].values()]
+    assert [answer for answer in answers if "content" in answer] == []
+
+
+def test_every_answer_has_the_headers_of_all_answers(described: Json) -> None:
+    """What every answer carries is described with every answer, and a page's policy is that of a page."""
+    fixed = {name.decode().title(): value.decode() for name, value in edge.HEADERS.items()}
+    of_pages = {name.decode().title(): value.decode() for name, value in html.HEADERS if name != b"content-type"}
+    for path, item in described["paths"].items():
+        for method in set(item) - {"parameters"}:
+            for answer in item[method]["responses"].values():
+                headers = resolved(described, answer)["headers"]
+                values = {name: resolved(described, header)["schema"].get("const") for name, header in headers.items()}
+                assert values.items() >= (fixed | (of_pages if path == "/s/{id}" else {})).items()
+                assert "X-Request-Id" in values
+
+
+def test_links_lead_to_operations(described: Json) -> None:
+    """What can be done with a stored secret is linked to by name, with every parameter that it needs."""
+    operations = {
+        item[method]["operationId"]: item.get("parameters", [])
+        for item in described["paths"].values()
+        for method in set(item) - {"parameters"}
+    }
+    linked: set[str] = set()
+    for path in ("/secrets", "/orgs/{org}/secrets"):
+        for link in described["paths"][path]["post"]["responses"]["201"]["links"].values():
+            assert {each["name"] for each in operations[link["operationId"]]} == set(link["parameters"])
+            linked.add(link["operationId"])
+    assert linked == {f"{name}{suffix}" for name in ("read", "peek", "amend", "delete") for suffix in ("", "InOrg")} | {
+        "showPage",
+        "revealPage",
+    }
+
+
+# Names: as strict as the daemon, to the letter.
+
+_likely = st.text(st.sampled_from("aAfF09._-gZ"), max_size=70)
+_names = st.one_of(
+    _likely,
+    st.text(st.sampled_from("0123456789abcdefABCDEF"), min_size=63, max_size=65),
+    st.sampled_from(
+        [".", "..", "...", "", "a\n", "\n", "a" * 64, "A" * 64, "k" * 256, "k" * 257, "o" * 128, "o" * 129]
+    ),
+    st.text(max_size=5),
+)
+
+
+@settings(max_examples=500, derandomize=True, database=None)
+@given(name=_names)
+def test_names_are_described_as_they_are_parsed(name: str) -> None:
+    """The patterns of ids, keys and orgs match what the daemon takes, and nothing else."""
+    is_id = re.fullmatch("[0-9a-f]{64}", name) is not None
+    for pattern, expected in (
+        (openapi.ID, is_id),
+        (openapi.KEY, is_key(name)),
+        (openapi.ID_OR_KEY, is_id or is_key(name)),
+        (openapi.ORG, is_org(name)),
+    ):
+        assert (re.fullmatch(pattern, name) is not None) == expected
+
+
+@settings(max_examples=500, derandomize=True, database=None)
+@given(text=st.one_of(st.from_regex("[A-B][O-Z][A-Za-z0-9_-]{10}", fullmatch=True), _names))
+def test_cursors_are_described_as_they_are_parsed(text: str) -> None:
+    """The pattern of a cursor matches what the daemon takes, and nothing else."""
+    try:
+        assert wire.cursor(wire.parse_cursor(text)) == text
+        taken = True
+    except BadField:
+        taken = False
+    assert (re.fullmatch(openapi.CURSOR, text) is not None) == taken

@@ -1,32 +1,49 @@
-"""The OpenAPI 3.1 description of all routes, built once from the same body models that requests are checked with."""
+"""The OpenAPI 3.1 description of all routes, built once from the same body models that requests are checked with.
+
+It says neither more nor less than what the daemon does, so that programs made from it, and tools that attack with it,
+find the daemon as described: every status, every header that an answer always has, and every name to the letter.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from sirrd import __version__
-from sirrd.http import wire
+from sirrd.http import edge, html, problems, wire
 from sirrd.http.context import Request
 
 Json = dict[str, Any]
 
 _BEARER: Final[list[Json]] = [{"bearer": []}]
 _ANYONE: Final[list[Json]] = []
+_HEX: Final = "[0-9a-f]{64}"
+_NO_DOTS: Final = r"(?!\.{1,2}$)"
+_A_KEY: Final = rf"{_NO_DOTS}(?![0-9A-Fa-f]{{64}}$)[A-Za-z0-9_.\-]{{1,256}}"
+ID: Final = f"^{_HEX}$"
+KEY: Final = f"^{_A_KEY}$"
+ID_OR_KEY: Final = f"^({_HEX}|{_A_KEY})$"
+ORG: Final = rf"^{_NO_DOTS}[A-Za-z0-9_.\-]{{1,128}}$"
+CURSOR: Final = "^A[Q-X][A-Za-z0-9_-]{10}$"
+"""What `wire.cursor` makes: a version byte of 1, and a number below 2^63."""
+
 _SEGMENTS: Final[Json] = {
-    "id": {
+    "name": {
+        "name": "id",
         "description": "The id of a dead drop (64 lower-case hex digits), or the bare key of an org secret.",
-        "schema": {"type": "string", "pattern": r"^[A-Za-z0-9_.\-]{1,256}$"},
+        "schema": {"type": "string", "pattern": ID_OR_KEY},
     },
-    "key": {"description": "The key.", "schema": {"type": "string", "pattern": r"^[A-Za-z0-9_.\-]{1,256}$"}},
-    "org": {"description": "The org.", "schema": {"type": "string", "pattern": r"^[A-Za-z0-9_.\-]{1,128}$"}},
+    "id": {"name": "id", "description": "The id of a dead drop.", "schema": {"type": "string", "pattern": ID}},
+    "key": {"name": "key", "description": "The key.", "schema": {"type": "string", "pattern": KEY}},
+    "org": {"name": "org", "description": "The org.", "schema": {"type": "string", "pattern": ORG}},
 }
 _TEXTS: Final = {
     400: "The path, the query or the body is malformed.",
     401: "The bearer is missing, malformed or wrong.",
-    403: "The request comes from another site or a prefetch.",
+    403: "The request comes from another site or a prefetch, or needs a server that has a master API key.",
     404: "Burned, expired, deleted or never there.",
     408: "The body made no progress for 30 s.",
     409: "The state of the secret, or another secret, does not allow it.",
@@ -34,17 +51,9 @@ _TEXTS: Final = {
     413: "The body or the value is too large.",
     415: "The body is not declared as application/json in UTF-8.",
     429: "Too many requests from this address, where the operator has set a rate limit.",
-    500: "The stored record does not open; nothing was spent.",
+    500: "The stored record does not open and was not spent, or something went wrong.",
     503: "The storage cannot serve the request now.",
     507: "There is not enough free disk space.",
-}
-_HEADERS: Final[dict[int, Json]] = {
-    429: {
-        "Retry-After": {
-            "description": "Seconds until a request is let through again.",
-            "schema": {"type": "integer", "minimum": 1},
-        }
-    }
 }
 
 
@@ -60,6 +69,7 @@ def _answer() -> wire.Answer:
 
 def description() -> Json:
     """Return the whole description."""
+    paths = _paths()
     return {
         "openapi": "3.1.0",
         "info": {
@@ -68,56 +78,40 @@ def description() -> Json:
             "summary": "A burn-after-read dead drop daemon.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _paths(),
+        "paths": paths,
         "components": {
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "SIRR_MASTER_API_KEY, if one is set."}
             },
+            "headers": {**_HEADERS, **{f"Page-{name}": header for name, header in _PAGE_HEADERS.items()}},
+            "responses": _shared_answers(paths),
             "schemas": _schemas(),
         },
     }
 
 
+# Paths.
+
+
 def _paths() -> Json:
-    one_secret = {
-        "get": _operation(
-            "read", "Reveal a secret, spending one read.", 200, [400, 401, 403, 404, 409, 410, 429, 500, 503]
-        ),
-        "head": _operation(
-            "peek", "Describe a secret in headers, spending nothing.", 200, [400, 401, 404, 409, 410, 429, 500, 503]
-        ),
-        "patch": _operation(
-            "amend",
-            "Change a secret that seals, set its read count to 0 and so revive it.",
-            200,
-            [400, 401, 404, 408, 409, 413, 415, 429, 500, 503, 507],
-            body="PatchBody",
-            schema="Metadata",
-            security=_BEARER,
-        ),
-        "delete": _operation(
-            "delete",
-            "Delete a secret, sealed or not.",
-            200,
-            [400, 401, 404, 409, 429, 503],
-            schema="Deleted",
-            security=_BEARER,
-        ),
-    }
     put = [400, 401, 408, 413, 415, 429, 503, 507]
     return {
         "/secrets": {
             "get": _list_operation("list", "List metadata, newest first.", org=True),
             "post": _operation(
-                "create", "Store a dead drop.", 201, put, body="PutBody", schema="Created", security=_BEARER
+                "create",
+                "Store a dead drop.",
+                {"201": {**_json("Stored.", "Created"), "links": _links(id="$response.body#/id")}, **_refused(put)},
+                body="PutBody",
+                security=_BEARER,
             ),
         },
-        "/secrets/{id}": _on(["id"], one_secret, reads="Opened", suffix=""),
+        "/secrets/{id}": _on(["name"], _one_secret("Opened", "", _ANYONE)),
         "/s/{id}": _on(
             ["id"],
             {
                 "get": _page("showPage", "A page that says how the secret can be revealed; spends nothing."),
-                "head": _page("headPage", "The headers of that page; spends nothing."),
+                "head": _page("headPage", "The headers of that page; spends nothing.", kind="HeadOfPage"),
                 "post": _page("revealPage", "Reveal the secret in a page, spending one read.", [403]),
             },
         ),
@@ -128,171 +122,224 @@ def _paths() -> Json:
                 "post": _operation(
                     "createInOrg",
                     "Store an org secret.",
-                    201,
-                    sorted([*put, 409]),
+                    {
+                        "201": {
+                            **_json("Stored.", "CreatedInOrg"),
+                            "links": _links("InOrg", org="$request.path.org", key="$response.body#/key"),
+                        },
+                        **_refused([*put, 409]),
+                    },
                     body="OrgPutBody",
-                    schema="CreatedInOrg",
                     security=_BEARER,
                 ),
             },
         ),
-        "/orgs/{org}/secrets/{key}": _on(
-            ["org", "key"], one_secret, reads="OpenedInOrg", suffix="InOrg", security=_BEARER
-        ),
-        "/orgs/{org}/prune": _on(
-            ["org"],
-            {
-                "post": _operation(
-                    "pruneOrg",
-                    "Remove what has expired in one org.",
-                    200,
-                    [400, 401, 429, 503],
-                    schema="Pruned",
-                    security=_BEARER,
-                )
-            },
-        ),
-        "/prune": {
-            "post": _operation(
-                "prune", "Remove what has expired.", 200, [401, 429, 503], schema="Pruned", security=_BEARER
-            )
-        },
+        "/orgs/{org}/secrets/{key}": _on(["org", "key"], _one_secret("OpenedInOrg", "InOrg", _BEARER)),
+        "/orgs/{org}/prune": _on(["org"], {"post": _pruning("pruneOrg", "Remove what has expired in one org.", [400])}),
+        "/prune": {"post": _pruning("prune", "Remove what has expired.", [])},
         "/rotate-key": {
             "get": _operation(
                 "rotation",
                 "Records still under an older master key.",
-                200,
-                [401, 403, 429, 503],
-                schema="Remaining",
+                {"200": _json("Counted.", "Remaining"), **_refused([401, 403, 429, 503])},
                 security=_BEARER,
             ),
             "post": _operation(
                 "rotate",
                 "Begin to move all records to the newest master key.",
-                202,
-                [401, 403, 409, 429, 503],
-                schema="Remaining",
+                {"202": _json("Begun.", "Remaining"), **_refused([401, 403, 409, 429, 503])},
                 security=_BEARER,
             ),
         },
-        "/health": _both("health", "The process is alive.", "Status", []),
-        "/ready": _both("ready", "New work should come here.", "Status", [503], problem="NotReady"),
-        "/version": _both("version", "Name and version.", "Version", []),
-        "/openapi.json": _both("openapi", "This description.", None, []),
-        "/robots.txt": _both("robots", "Asks robots to stay away.", None, [], media="text/plain"),
+        "/health": _both("health", "The process is alive.", {"200": _json("It is.", "Status")}),
+        "/ready": _both(
+            "ready",
+            "New work should come here.",
+            {"200": _json("It should.", "Status"), "503": _json("It should not.", "NotReady")},
+        ),
+        "/version": _both("version", "Name and version.", {"200": _json("This release.", "Version")}),
+        "/openapi.json": _both("openapi", "This description.", {"200": _content("It.", {"application/json": {}})}),
+        "/robots.txt": _both("robots", "Asks robots to stay away.", {"200": _content("It.", {"text/plain": {}})}),
     }
 
 
-def _on(
-    segments: list[str],
-    operations: Json,
-    *,
-    reads: str | None = None,
-    suffix: str = "",
-    security: list[Json] | None = None,
-) -> Json:
+def _on(segments: Sequence[str], operations: Json) -> Json:
     """Return the operations of a path with segments in it."""
-    own = {}
-    for method, operation in operations.items():
-        changed = dict(operation, operationId=operation["operationId"] + suffix)
-        if security is not None:
-            changed["security"] = security
-        if method == "get" and reads is not None:
-            changed["responses"] = {**operation["responses"], "200": _response("The value.", reads)}
-        if method == "head":
-            changed["responses"] = {
-                status: {name: part for name, part in response.items() if name != "content"}
-                for status, response in operation["responses"].items()
-            }
-        own[method] = changed
-    parameters = [{"name": name, "in": "path", "required": True, **_SEGMENTS[name]} for name in segments]
-    return {"parameters": parameters, **own}
+    return {"parameters": [{"in": "path", "required": True, **_SEGMENTS[name]} for name in segments], **operations}
+
+
+def _one_secret(opened: str, suffix: str, reading: list[Json]) -> Json:
+    """Return what can be done with one secret: by id or bare key, or by org and key."""
+    shown = _head("Its metadata in headers.", _DESCRIBED)
+    sealed = _head(_TEXTS[410], _DESCRIBED)
+    return {
+        "get": _operation(
+            f"read{suffix}",
+            "Reveal a secret, spending one read.",
+            {"200": _json("The value.", opened), **_refused([400, 401, 403, 404, 409, 410, 429, 500, 503])},
+            security=reading,
+        ),
+        "head": _operation(
+            f"peek{suffix}",
+            "Describe a secret in headers, spending nothing.",
+            {"200": shown, **_refused([400, 401, 404, 409, 429, 500, 503], "Head"), "410": sealed},
+            security=reading,
+        ),
+        "patch": _operation(
+            f"amend{suffix}",
+            "Change a secret that seals, set its read count to 0 and so revive it.",
+            {
+                "200": _json("Its metadata.", "Metadata"),
+                **_refused([400, 401, 404, 408, 409, 413, 415, 429, 500, 503, 507]),
+            },
+            body="PatchBody",
+            security=_BEARER,
+        ),
+        "delete": _operation(
+            f"delete{suffix}",
+            "Delete a secret, sealed or not.",
+            {"200": _json("Deleted.", "Deleted"), **_refused([400, 401, 404, 409, 429, 500, 503])},
+            security=_BEARER,
+        ),
+    }
+
+
+def _links(suffix: str = "", **parameters: str) -> Json:
+    """Return what can be done next with a secret that was just stored."""
+    names = [f"{name}{suffix}" for name in ("read", "peek", "amend", "delete")]
+    names += [] if suffix else ["showPage", "revealPage"]
+    return {name: {"operationId": name, "parameters": parameters} for name in names}
 
 
 def _operation(
-    name: str,
-    summary: str,
-    success: int,
-    problems: list[int],
-    *,
-    body: str | None = None,
-    schema: str | None = None,
-    security: list[Json] | None = None,
-    problem: str = "Problem",
+    name: str, summary: str, answers: Json, *, body: str | None = None, security: list[Json] | None = None
 ) -> Json:
     operation: Json = {
         "operationId": name,
         "summary": summary,
         "security": _ANYONE if security is None else security,
-        "responses": {
-            str(success): _response("Done.", schema),
-            **{str(status): _refusal(status, _content(problem)) for status in problems},
-        },
+        "responses": dict(sorted(answers.items())),
     }
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": _content(body)}
+        operation["requestBody"] = {"required": True, "content": _of_schema(body)}
     return operation
 
 
 def _list_operation(name: str, summary: str, *, org: bool) -> Json:
-    operation = _operation(name, summary, 200, [400, 401, 429, 503], schema="Secrets", security=_BEARER)
+    answers = {"200": _json("The list, or a page of it.", "Secrets"), **_refused([400, 401, 429, 503])}
     parameters: list[Json] = [
         {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": wire.MAX_LIMIT}},
-        {"name": "cursor", "in": "query", "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{12}$"}},
+        {
+            "name": "cursor",
+            "in": "query",
+            "description": "A next_cursor of an earlier answer; opaque.",
+            "schema": {"type": "string", "pattern": CURSOR},
+        },
     ]
     if org:
         parameters.append({"name": "org", "in": "query", "schema": _SEGMENTS["org"]["schema"]})
-    return {**operation, "parameters": parameters}
+    return {**_operation(name, summary, answers, security=_BEARER), "parameters": parameters}
 
 
-def _page(name: str, summary: str, more: list[int] | None = None) -> Json:
-    content = {"text/html": {"schema": {"type": "string"}}}
-    problems = sorted([400, 404, 410, 429, 500, 503, *(more or [])])
-    responses = {"200": {"description": "The page.", "content": content}}
-    responses |= {str(status): _refusal(status, content) for status in problems}
-    return {"operationId": name, "summary": summary, "security": _ANYONE, "responses": responses}
+def _pruning(name: str, summary: str, more: list[int]) -> Json:
+    answers = {"200": _json("Removed.", "Pruned"), **_refused([*more, 401, 429, 503])}
+    return _operation(name, summary, answers, security=_BEARER)
 
 
-def _both(
-    name: str,
-    summary: str,
-    schema: str | None,
-    problems: list[int],
-    *,
-    media: str = "application/json",
-    problem: str = "Problem",
-) -> Json:
-    get = _operation(name, summary, 200, problems, schema=schema, problem=problem)
-    if schema is None:
-        get["responses"]["200"]["content"] = {media: {}}
-    head = {
-        **get,
-        "operationId": f"{name}Head",
-        "responses": {status: {"description": found["description"]} for status, found in get["responses"].items()},
+def _page(name: str, summary: str, more: Iterable[int] = (), *, kind: str = "Page") -> Json:
+    return _operation(name, summary, _refused([200, 400, 404, 410, 429, 500, 503, *more], kind))
+
+
+def _both(name: str, summary: str, answers: Json) -> Json:
+    """Return GET and HEAD where they are answered alike."""
+    heads = {status: {part: answer[part] for part in answer if part != "content"} for status, answer in answers.items()}
+    return {"get": _operation(name, summary, answers), "head": _operation(f"{name}Head", summary, heads)}
+
+
+# Answers.
+
+
+def _fixed(headers: Iterable[tuple[bytes, bytes]]) -> Json:
+    """Describe headers that have one value."""
+    return {
+        name.decode().title(): {"required": True, "schema": {"type": "string", "const": value.decode()}}
+        for name, value in headers
+        if name != b"content-type"
     }
-    return {"get": get, "head": head}
 
 
-def _response(text: str, schema: str | None) -> Json:
-    return {"description": text} if schema is None else {"description": text, "content": _content(schema)}
+def _varying(pattern: str, text: str, *, required: bool = True) -> Json:
+    return {"description": text, "required": required, "schema": {"type": "string", "pattern": pattern}}
 
 
-def _refusal(status: int, content: Json) -> Json:
-    described = {"description": _TEXTS[status], "content": content}
-    return {**described, "headers": _HEADERS[status]} if status in _HEADERS else described
+_PAGE_HEADERS: Final = _fixed(html.HEADERS)
+_ON_ALL: Final[Json] = {
+    **_fixed(edge.HEADERS.items()),
+    "X-Request-Id": _varying("^[0-9a-f]{16}$", "What the log calls this request by."),
+}
+_DESCRIBED: Final[Json] = {
+    "X-Sirr-Read-Count": _varying("^[0-9]+$", "Reads since it was created or last amended."),
+    "X-Sirr-Reads-Remaining": _varying("^([0-9]+|unlimited)$", "Reads that are left."),
+    "X-Sirr-Delete": _varying("^(true|false)$", "Whether the last read burns or seals."),
+    "X-Sirr-Created-At": _varying("^[0-9]+$", "Unix seconds."),
+    "X-Sirr-Expires-At": _varying("^[0-9]+$", "Unix seconds; absent if it never expires.", required=False),
+    "X-Sirr-Status": _varying("^(active|sealed)$", "Whether it can be read."),
+    "X-Sirr-Fingerprint": _varying("^[0-9a-f]{16}$", "Only with the bearer, or where none is set.", required=False),
+}
+_RETRY: Final[Json] = {"Retry-After": _varying("^[1-9][0-9]*$", "Seconds until it is worth asking again.")}
+_OF_STATUS: Final[dict[int, Json]] = {401: _fixed([(b"www-authenticate", b"Bearer")]), 429: _RETRY, 503: _RETRY}
+_HEADERS: Final[Json] = {**_ON_ALL, **_DESCRIBED, **_OF_STATUS[401], **_RETRY}
 
 
-def _content(schema: str) -> Json:
+def _head(text: str, headers: Mapping[str, Any] | None = None) -> Json:
+    """Return an answer without content, with headers of its own beside those of all answers."""
+    names = [*_ON_ALL, *(headers or {})]
+    return {"description": text, "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}}
+
+
+def _content(text: str, content: Json) -> Json:
+    return {**_head(text), "content": content}
+
+
+def _json(text: str, schema: str) -> Json:
+    return _content(text, _of_schema(schema))
+
+
+def _of_schema(schema: str) -> Json:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
+def _refused(statuses: Iterable[int], kind: str = "Problem") -> Json:
+    """Return answers that many operations share.
+
+    Args:
+        statuses: Which.
+        kind: `Problem` is JSON, `Page` is HTML, `Head` and `HeadOfPage` are the same without content.
+    """
+    return {str(status): {"$ref": f"#/components/responses/{kind}{status}"} for status in statuses}
+
+
+def _shared_answers(paths: Json) -> Json:
+    """Return the answers that operations refer to."""
+    operations = [part for item in paths.values() for name, part in item.items() if name != "parameters"]
+    answers = [answer for operation in operations for answer in operation["responses"].values()]
+    names = {answer["$ref"].rpartition("/")[2] for answer in answers if "$ref" in answer}
+    return {name: _shared_answer(name[:-3], int(name[-3:])) for name in sorted(names)}
+
+
+def _shared_answer(kind: str, status: int) -> Json:
+    answer = _head(_TEXTS.get(status, "The page."), _OF_STATUS.get(status))
+    if kind in {"Page", "HeadOfPage"}:
+        answer["headers"] |= {name: {"$ref": f"#/components/headers/Page-{name}"} for name in _PAGE_HEADERS}
+    content = {"Problem": _of_schema("Problem"), "Page": {"text/html": {"schema": {"type": "string"}}}}
+    return {**answer, "content": content[kind]} if kind in content else answer
+
+
+# Schemas.
+
+
 def _object(**properties: Json) -> Json:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _body(model: type[BaseModel]) -> Json:
@@ -302,6 +349,9 @@ def _body(model: type[BaseModel]) -> Json:
         field.pop("title", None)
         if name != "delete":
             field.pop("default", None)
+        if name == "key":
+            # The model has a simpler pattern, since pydantic's expressions cannot look ahead.
+            field["pattern"] = KEY
     schema.pop("title", None)
     return schema
 
