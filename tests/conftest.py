@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 import httpx
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,7 +34,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the tests."""
     parser.addoption("--long", action="store_true", help="let the state machine walk a hundred times as far")
     parser.addoption("--kills", type=int, default=200, help="how often tests/crash kills the daemon, over all folders")
-    parser.addoption("--examples", type=int, default=25, help="how many requests schemathesis makes for an operation")
+    parser.addoption("--examples", type=int, default=25, help="how hard schemathesis and the fuzzers try")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say how the fuzzers try: the same way each time, in so many examples."""
+    hypothesis_settings.register_profile(
+        "fuzz",
+        max_examples=12 * config.getoption("--examples"),
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
 
 
 class SetClock:
