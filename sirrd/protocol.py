@@ -2,8 +2,9 @@
 
 uvicorn bounds neither the head of a request nor the time a connection may spend without one, and it goes on reading a
 body whose answer is out for as long as the client sends. It also takes the trailers of a chunked body for fields of the
-head. Here a head and trailers have a size, trailers count for nothing, an unread remainder has a size, and a connection
-that has no request under way has a time.
+head. It parses all that a client pipelines, at a hundred times its size in memory. Here a head and trailers have a
+size, trailers count for nothing, an unread remainder has a size, a connection that has no request under way has a time,
+and what follows a request that waits for its turn stays as it came.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 IDLE_SECONDS: Final = 75
 MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_FIELDS: Final = 500
 MAX_UNREAD_BYTES: Final = 16 * 1024 * 1024
 _WITHOUT_BODY: Final = frozenset({204, 304})
+SLICE_BYTES: Final = 4 * 1024
 _HEAD_TOO_LARGE: Final = "Request head too large."
 
 
@@ -109,14 +112,25 @@ class Protocol(HttpToolsProtocol):
         self._is_fresh = False
         self._field_bytes = 0
         self._unread_bytes = 0
+        self._unparsed = b""
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived; refuse a head, or trailers, that do not end."""
+        """Parse what arrived, slice by slice, until a request has to wait for its turn; then leave the rest."""
+        self._unparsed += data
+        while self._unparsed and not self.waiting and not self.transport.is_closing():
+            piece, self._unparsed = self._unparsed[:SLICE_BYTES], self._unparsed[SLICE_BYTES:]
+            self._parse(piece)
+        if self._unparsed:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        """Parse a slice; refuse a head, or trailers, that do not end."""
         self._is_fresh = False
         super().data_received(data)
         if (self._is_in_head or self._may_be_in_trailers) and not self._is_fresh:
             self._field_bytes += len(data)
-            if self._field_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            has_many = self._is_in_head and len(self.headers) > MAX_FIELDS
+            if (has_many or self._field_bytes > MAX_HEAD_BYTES) and not self.transport.is_closing():
                 self._refuse_fields()
 
     def _refuse_fields(self) -> None:
@@ -219,6 +233,8 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.waiting:
             self._start(self.waiting.popleft())
+        if self._unparsed:
+            self.data_received(b"")
 
     def close_if_idle(self) -> None:
         """Close a connection that has had no request under way for too long, whatever it is sending meanwhile."""
