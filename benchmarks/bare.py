@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import socket
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -11,6 +13,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from benchmarks.sampler import Sampler
 
 
 async def answer(request: Request) -> Response:  # noqa: ARG001 - it answers whatever is asked
@@ -20,6 +24,11 @@ async def answer(request: Request) -> Response:  # noqa: ARG001 - it answers wha
 
 def main() -> None:
     """Serve on a free port of the loopback interface, and say which."""
+    parser = argparse.ArgumentParser(prog="benchmarks.bare")
+    parser.add_argument("--samples", type=Path, help="see benchmarks/sampler.py")
+    samples = parser.parse_args().samples
+    if samples:
+        Sampler(samples).listen()
     app = Starlette(routes=[Route("/", answer)])
     config = uvicorn.Config(app, loop="none", http="httptools", access_log=False, log_level="warning")
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:

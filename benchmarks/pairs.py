@@ -1,18 +1,28 @@
-"""Throughput: the daemon and the yardstick are loaded in turns, so that both see the same moods of the machine."""
+"""Throughput of two servers, loaded in turns, so that both see the same moods of the machine.
+
+What counts is the ratio within each pair. A period's own figures are medians over all rounds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks import machine
 from benchmarks.processes import Server, bare_command, daemon_command, started
-from benchmarks.workloads import BARE, WORKLOADS, Load
-from benchmarks.wrk import Result
+from benchmarks.workloads import STORE, Prepare, Workload, always
+from benchmarks.wrk import OutOfSecretsError, Result
 
 _ROOM = 2
-"""A workload makes ready for so many times the requests of its last period; at first, for the yardstick's."""
+"""A side makes ready for so many times the requests of its last period."""
+
+_TRIES = 4
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -26,10 +36,40 @@ class Shape:
 
 @dataclass(frozen=True)
 class Period:
-    """One period of load on one server."""
+    """One period of load on one server.
+
+    Attributes:
+        result: What the load generator saw.
+        cpu_us: Processor time of the server per request, over all its threads, in user and kernel.
+        resident_mib: Its memory afterwards.
+        syncs: How often it synced a file meanwhile, where that was counted.
+        others: How many processors worked for others than the server and the load generator, in the mean.
+    """
 
     result: Result
     cpu_us: float
+    resident_mib: float
+    syncs: int
+    others: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Ratios of pairs: the median, the smallest, the largest."""
+
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, ratios: Sequence[float]) -> Spread:
+        """Summarise ratios."""
+        return cls(median(ratios), min(ratios), max(ratios))
+
+    @classmethod
+    def of_rates(cls, pairs: Sequence[tuple[Period, Period]]) -> Spread:
+        """Summarise what the rate of the second of each pair is of the first's."""
+        return cls.of([second.result.rate / first.result.rate for first, second in pairs])
 
 
 @dataclass(frozen=True)
@@ -37,90 +77,166 @@ class Row:
     """A line of the table, medians over all periods of a workload.
 
     Attributes:
-        name: The workload.
+        workload: Its name.
+        connections: How many there were.
         rate: Requests per second.
-        share: The same as a share of the yardstick's, pair by pair.
-        p50_ms: Median latency.
-        p99_ms: 99th percentile of the latency.
-        cpu_us: Processor time of the server per request, over all its threads, in user and kernel.
+        of_bare: The same as a share of the yardstick's.
+        p50_ms: Latency; see `wrk.Result`.
+        p99_ms: The same.
+        p999_ms: The same.
+        cpu_us: See `Period`.
+        resident_mib: See `Period`.
+        busy: The share of a core that the load generator used.
+        others: See `Period`; far from 0 the figures tell more of the others than of the daemon.
     """
 
-    name: str
+    workload: str
+    connections: int
     rate: float
-    share: float
+    of_bare: Spread
     p50_ms: float
     p99_ms: float
+    p999_ms: float
     cpu_us: float
-
-
-@dataclass(frozen=True)
-class Measured:
-    """All rows, the yardstick's first, and the daemon's memory after the load in MiB."""
-
-    rows: list[Row]
     resident_mib: float
+    busy: float
+    others: float
 
-
-def measure(folder: Path, shape: Shape, tell: Callable[[str], None]) -> Measured:
-    """Load both servers with every workload.
-
-    Raises:
-        LoadError: A server answered something else than success.
-    """
-    with (
-        started(bare_command(), folder / "bare.log") as bare,
-        started(daemon_command(folder / "data"), folder / "daemon.log") as daemon,
-    ):
-        first = _period(bare, BARE, shape).result.requests
-        expected = {workload.name: first // _ROOM for workload in WORKLOADS}
-        yardstick: list[Period] = []
-        periods: dict[str, list[Period]] = {workload.name: [] for workload in WORKLOADS}
-        ratios: dict[str, list[float]] = {workload.name: [] for workload in WORKLOADS}
-        for number in range(shape.rounds):
-            for workload in WORKLOADS:
-                tell(f"round {number + 1} of {shape.rounds}: {workload.name}")
-                load = workload.prepare(daemon, folder, expected[workload.name] * _ROOM)
-                plain, loaded = _pair((bare, workload.bare), (daemon, load), shape, swapped=number % 2 == 1)
-                if workload.bare is BARE:
-                    yardstick.append(plain)
-                periods[workload.name].append(loaded)
-                expected[workload.name] = loaded.result.requests
-                ratios[workload.name].append(loaded.result.rate / plain.result.rate)
-        rows = [_row("bare GET", yardstick, [1.0])]
-        rows += [_row(name, periods[name], ratios[name]) for name in periods]
-        return Measured(rows, daemon.resident_mib())
-
-
-def table(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines of the table."""
-    yield f"{'workload':<26}{'req/s':>9}{'of bare':>9}{'p50 ms':>9}{'p99 ms':>9}{'CPU µs/req':>12}"
-    for row in rows:
-        yield (
-            f"{row.name:<26}{row.rate:>9,.0f}{row.share:>9.0%}{row.p50_ms:>9.2f}{row.p99_ms:>9.2f}{row.cpu_us:>12.1f}"
+    @classmethod
+    def of(cls, workload: str, connections: int, pairs: Sequence[tuple[Period, Period]]) -> Row:
+        """Summarise pairs of yardstick and workload."""
+        periods = [loaded for _, loaded in pairs]
+        results = [period.result for period in periods]
+        return cls(
+            workload,
+            connections,
+            rate=median(result.rate for result in results),
+            of_bare=Spread.of_rates(pairs),
+            p50_ms=median(result.p50_ms for result in results),
+            p99_ms=median(result.p99_ms for result in results),
+            p999_ms=median(result.p999_ms for result in results),
+            cpu_us=median(period.cpu_us for period in periods),
+            resident_mib=median(period.resident_mib for period in periods),
+            busy=median(result.busy for result in results),
+            others=median(period.others for period in periods),
         )
 
 
-def _pair(
-    bare: tuple[Server, Load], daemon: tuple[Server, Load], shape: Shape, *, swapped: bool
-) -> tuple[Period, Period]:
-    if swapped:
-        loaded = _period(*daemon, shape)
-        return _period(*bare, shape), loaded
-    return _period(*bare, shape), _period(*daemon, shape)
+class Side:
+    """One server of a pair, and what it is asked.
+
+    Args:
+        server: The server.
+        prepare: Makes ready for a period.
+        folder: Where its files go; those of one server only.
+        shape: How long, over how many connections.
+        expected: Requests that a period may have, for a start.
+        syncs: Counts the server's syncs.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        prepare: Prepare,
+        folder: Path,
+        shape: Shape,
+        *,
+        expected: int = 0,
+        syncs: Callable[[], int] = int,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._server, self._prepare, self._folder, self._shape = server, prepare, folder, shape
+        self._syncs = syncs
+        self.expected = expected
+
+    def get_ready(self) -> None:
+        """Prepare a period."""
+        self._load = self._prepare(self._server, self._folder, self.expected * _ROOM)
+
+    def run(self) -> Period:
+        """Load the server for a period; where it was faster than expected, prepare for more and do it again."""
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(OutOfSecretsError):
+                return self._run()
+            self.expected *= _ROOM
+            self.get_ready()
+        return self._run()
+
+    def _run(self) -> Period:
+        before, worked = self._server.cpu_seconds(), machine.busy_seconds()
+        synced, began = self._syncs(), time.perf_counter()
+        result = self._load.run(self._server.address, seconds=self._shape.seconds, connections=self._shape.connections)
+        took, syncs = time.perf_counter() - began, self._syncs() - synced
+        spent = self._server.cpu_seconds() - before
+        others = machine.busy_seconds() - worked - spent - result.busy * self._shape.seconds
+        self.expected = result.requests
+        return Period(
+            result, spent / result.requests * 1e6, self._server.resident_mib(), syncs, max(0.0, others / took)
+        )
 
 
-def _period(server: Server, load: Load, shape: Shape) -> Period:
-    before = server.cpu_seconds()
-    result = load.run(server.address, seconds=shape.seconds, connections=shape.connections)
-    return Period(result, (server.cpu_seconds() - before) / result.requests * 1e6)
+def pair(first: Side, second: Side, *, number: int) -> tuple[Period, Period]:
+    """Load both, the first one first in every other round."""
+    first.get_ready()
+    second.get_ready()
+    if number % 2:
+        later = second.run()
+        return first.run(), later
+    return first.run(), second.run()
 
 
-def _row(name: str, periods: list[Period], ratios: list[float]) -> Row:
-    return Row(
-        name,
-        rate=median(period.result.rate for period in periods),
-        share=median(ratios),
-        p50_ms=median(period.result.p50_ms for period in periods),
-        p99_ms=median(period.result.p99_ms for period in periods),
-        cpu_us=median(period.cpu_us for period in periods),
-    )
+def writes_expected(server: Server, shape: Shape) -> int:
+    """Return how many requests that write a server may answer in a period, from a short probe."""
+    probe = STORE(server, Path(), 0).run(server.address, seconds=1, connections=shape.connections)
+    return probe.requests * shape.seconds
+
+
+@contextlib.contextmanager
+def servers(folder: Path, names: Iterable[str]) -> Iterator[dict[str, Server]]:
+    """Run the yardstick, as `bare`, and the named daemons, each on new data."""
+    altered = {"daemon": None, "single": ["--one-commit-each"]}
+    with contextlib.ExitStack() as stack:
+        new = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+        running = {"bare": stack.enter_context(started(bare_command(), new / "bare.log"))}
+        for name in sorted(set(names)):
+            command = daemon_command(new / name, altered=altered[name])
+            running[name] = stack.enter_context(started(command, new / f"{name}.log"))
+        yield running
+
+
+class Comparison:
+    """The yardstick and the daemons, loaded with workload after workload.
+
+    Every round has new servers on new data, so that what one round stores is no burden for the next.
+    """
+
+    def __init__(self, folder: Path, shape: Shape, workloads: Sequence[Workload]) -> None:
+        self._folder, self._shape, self._workloads = folder, shape, workloads
+        self._expected: dict[str, int] = {}
+        self._pairs: dict[str, list[tuple[Period, Period]]] = {workload.name: [] for workload in workloads}
+
+    def run(self, tell: Tell) -> list[Row]:
+        """Measure, and return the rows, the yardstick's own first.
+
+        Raises:
+            LoadError: A server answered something else than success.
+        """
+        connections, rounds = self._shape.connections, self._shape.rounds
+        for number in range(rounds):
+            tell(f"{connections} connections, round {number + 1} of {rounds}")
+            with servers(self._folder, (workload.server for workload in self._workloads)) as running:
+                self._run_round(running, number, Path(tempfile.mkdtemp(dir=self._folder)))
+        bare: dict[str, list[tuple[Period, Period]]] = {}
+        for each in self._workloads:
+            bare.setdefault(each.bare.name, []).extend((plain, plain) for plain, _ in self._pairs[each.name])
+        return [Row.of(name, connections, pairs) for name, pairs in (*bare.items(), *self._pairs.items())]
+
+    def _run_round(self, running: dict[str, Server], number: int, folder: Path) -> None:
+        probed = {name: writes_expected(server, self._shape) for name, server in running.items() if name != "bare"}
+        for workload in self._workloads:
+            bare = Side(running["bare"], always(workload.bare.load), folder, self._shape)
+            expected = self._expected.get(workload.name, probed[workload.server])
+            server = running[workload.server]
+            loaded = Side(server, workload.prepare, folder / workload.server, self._shape, expected=expected)
+            self._pairs[workload.name].append(pair(bare, loaded, number=number))
+            self._expected[workload.name] = loaded.expected

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,27 +45,36 @@ class Server:
         return int(found[1]) / 1024
 
 
-def daemon_command(data: Path, *, port: int = 0) -> list[str]:
-    """Return the command of the daemon with its default settings, but for where it listens and stores."""
-    return [sys.executable, "-m", "sirrd", "serve", "--port", str(port), "--data-dir", str(data)]
+def daemon_command(data: Path, *, port: int = 0, altered: Sequence[str] | None = None) -> list[str]:
+    """Return the command of the daemon with its default settings, but for where it listens and stores.
+
+    Args:
+        data: Its data folder.
+        port: Its port; 0 takes a free one.
+        altered: Options of `benchmarks.altered`, to start it with what no setting of it can change.
+    """
+    module = ["sirrd"] if altered is None else ["benchmarks.altered", *altered]
+    return [sys.executable, "-m", *module, "serve", "--port", str(port), "--data-dir", str(data)]
 
 
-def bare_command() -> list[str]:
+def bare_command(*options: str) -> list[str]:
     """Return the command of the yardstick."""
-    return [sys.executable, "-m", "benchmarks.bare"]
+    return [sys.executable, "-m", "benchmarks.bare", *options]
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], log: Path) -> Iterator[Server]:
+def started(command: Sequence[str], log: Path, variables: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Start a server, with its log in a file, and end it afterwards."""
-    with log.open("wb") as sink, running(command, sink.fileno()) as process:
+    with log.open("wb") as sink, running(command, sink.fileno(), variables) as process:
         yield Server(process.pid, _announced(process, log))
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], sink: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process without settings of sirrd in its environment, and end it afterwards."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("SIRR_")}
+def running(
+    command: Sequence[str], sink: int, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process without settings of sirrd in its environment but those given, and end it afterwards."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SIRR_")} | dict(variables or {})
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=env)
     try:
         yield process

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -18,13 +18,30 @@ _GIVE_UP_SECONDS = 30
 _IMPORT = "import time; begin = time.perf_counter(); import sirrd.server; print(time.perf_counter() - begin)"
 
 
-def lines(folder: Path, *, times: int) -> Iterator[str]:
-    """Yield what was measured, medians of so many fresh processes."""
+@dataclass(frozen=True)
+class Startup:
+    """Medians of fresh processes.
+
+    Attributes:
+        import_ms: Import of `sirrd.server`.
+        start_ms: From the start on a new data folder to the first answer of `/health`.
+        resident_mib: Memory then.
+    """
+
+    import_ms: float
+    start_ms: float
+    resident_mib: float
+
+
+def measure(folder: Path, *, times: int) -> Startup:
+    """Start so many processes."""
     imports = [_import_seconds() for _ in range(times)]
     starts = [_start(folder / f"start{number}") for number in range(times)]
-    yield f"import of sirrd.server            {median(imports) * 1000:7.0f} ms"
-    yield f"start on a new data folder        {median(took for took, _ in starts) * 1000:7.0f} ms to the first /health"
-    yield f"resident memory, idle             {median(mib for _, mib in starts):7.1f} MiB"
+    return Startup(
+        median(imports) * 1000,
+        median(took for took, _ in starts) * 1000,
+        median(mib for _, mib in starts),
+    )
 
 
 def _import_seconds() -> float:

@@ -1,0 +1,32 @@
+"""Starts the daemon with what no setting of it can change: one commit per request, or a sampler of its event loop.
+
+`python -m benchmarks.altered [--one-commit-each] [--samples FILE] COMMAND OF sirrd`
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from unittest import mock
+
+from benchmarks.sampler import Sampler
+from sirrd import cli
+from sirrd.store import writer
+
+
+def main() -> None:
+    """Change this process, then run the command in it."""
+    parser = argparse.ArgumentParser(prog="benchmarks.altered")
+    parser.add_argument("--one-commit-each", action="store_true")
+    parser.add_argument("--samples", type=Path)
+    options, command = parser.parse_known_args()
+    if options.one_commit_each:
+        # Never undone: this process serves nothing else.
+        mock.patch.object(writer, "MAX_BATCH", 1).start()
+    if options.samples:
+        Sampler(options.samples).listen()
+    cli.main(command)
+
+
+if __name__ == "__main__":
+    main()

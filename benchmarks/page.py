@@ -1,0 +1,58 @@
+"""Writes results into docs/performance.md, between two marks, with the plots and the results themselves beside it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import plots, results, tables
+
+PAGE: Final = "performance.md"
+BESIDE: Final = "performance"
+RESULTS: Final = "results.json"
+_BEGIN: Final = "<!-- From here on `scripts/bench --publish` wrote what `scripts/bench --full` measured. -->\n"
+_END: Final = "<!-- So far. -->\n"
+_CAPTIONS: Final = {
+    "throughput.svg": "Throughput as a share of bare Starlette",
+    "latency.svg": "Latency by the number of connections",
+    "growth.svg": "Throughput over many secrets",
+}
+
+
+def publish(file: Path, docs: Path) -> None:
+    """Write a file of results into the documents.
+
+    Raises:
+        ValueError: The page has no place for it.
+    """
+    found = results.load(file)
+    page, beside = docs / PAGE, docs / BESIDE
+    text = page.read_text(encoding="utf-8")
+    beside.mkdir(exist_ok=True)
+    if file.resolve() != (beside / RESULTS).resolve():
+        shutil.copyfile(file, beside / RESULTS)
+    for name, drawn in plots.of(found["parts"]).items():
+        (beside / name).write_text(drawn, encoding="utf-8")
+    page.write_text(with_section(text, section(found)), encoding="utf-8")
+
+
+def section(found: dict[str, Any]) -> str:
+    """Return what stands between the marks."""
+    machine = tables.Table("Machine", ["what", "which"], list(found["machine"].items()))
+    pictures = "".join(f"![{_CAPTIONS[name]}]({BESIDE}/{name})\n\n" for name in plots.of(found["parts"]))
+    drawn = "\n".join(table.markdown() for table in tables.of(found["parts"]))
+    return f"{machine.markdown()}\n{pictures}{drawn}"
+
+
+def with_section(text: str, section: str) -> str:
+    """Return a page with another section between its marks.
+
+    Raises:
+        ValueError: It has no marks.
+    """
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"{PAGE} has no marks for what was measured")
+    return f"{before}{begin}\n{section}\n{end}{after}"
