@@ -113,9 +113,10 @@ def _measure(folder: Path, options: argparse.Namespace) -> None:
     described = machine.described(folder)
     for name in names:
         _tell(f"part {name}")
+        others = machine.Others()
         found = results.plain(PARTS[name](run))
         rounds = run.shape(_OTHER_CONNECTIONS[0]).rounds if name == "connections" else run.rounds
-        part = {"rounds": rounds, "seconds": run.seconds, "found": found}
+        part = {"rounds": rounds, "seconds": run.seconds, "others": others.processors(), "found": found}
         results.keep(options.results or _BUILD / ("bench.json" if whole else "short.json"), described, name, part)
         print(*(table.markdown() for table in tables.of({name: part})), sep="\n", flush=True)
 

@@ -79,7 +79,7 @@ class Client:
 
     requests: Requests
 
-    def run(self, address: str, *, seconds: int, connections: int) -> Result:
+    def run(self, address: str, *, seconds: float, connections: int) -> Result:
         """Load a server; errors as in `wrk.Wrk`."""
         with _clients(address, self.requests, connections) as clients:
             spent, begin = time.thread_time(), time.perf_counter()

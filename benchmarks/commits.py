@@ -85,11 +85,16 @@ def measure(folder: Path, shape: Shape, tell: Tell) -> list[Commits]:
     Raises:
         LoadError: There is no compiler, or the load did not go as it should.
     """
-    library = _compiled(folder)
+    library = compiled(folder)
     return [found for delay_ms in DELAYS_MS for found in _compared(folder, shape, library, delay_ms, tell)]
 
 
-def _compiled(folder: Path) -> Path:
+def compiled(folder: Path) -> Path:
+    """Compile the library that delays and counts syncs.
+
+    Raises:
+        LoadError: That does not work here.
+    """
     if (program := compiler()) is None:
         raise LoadError("a C compiler is not there; on Debian and Ubuntu: apt-get install gcc libc6-dev")
     library = folder / "slow_sync.so"

@@ -6,7 +6,9 @@ import hashlib
 import os
 import platform
 import re
+import resource
 import sqlite3
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -46,11 +48,27 @@ def filesystem(folder: Path) -> str:
     return max(holding, key=lambda mount: len(mount[1]))[2]
 
 
-def busy_seconds() -> float:
-    """Return how long all processors of the machine have worked so far, for whomever; what a host took counts, too."""
-    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+class Others:
+    """How much of the machine other processes use, from when this was made: at best nothing."""
+
+    def __init__(self) -> None:
+        self._begin = self._now()
+
+    def processors(self) -> float:
+        """Return how many processors worked for others, in the mean; who was started here must have ended."""
+        took, all_worked, own_worked = (now - then for now, then in zip(self._now(), self._begin, strict=True))
+        return max(0.0, (all_worked - own_worked) / took)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+        user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return (
+            time.perf_counter(),
+            (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK"),
+            sum(each.ru_utime + each.ru_stime for each in used),
+        )
 
 
 def _source_hash() -> str:

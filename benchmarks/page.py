@@ -11,8 +11,8 @@ from benchmarks import plots, results, tables
 PAGE: Final = "performance.md"
 BESIDE: Final = "performance"
 RESULTS: Final = "results.json"
-_BEGIN: Final = "<!-- From here on `scripts/bench --publish` wrote what `scripts/bench --full` measured. -->\n"
-_END: Final = "<!-- So far. -->\n"
+BEGIN: Final = "<!-- From here on `scripts/bench --publish` wrote what `scripts/bench --full` measured. -->\n"
+END: Final = "<!-- So far. -->\n"
 _CAPTIONS: Final = {
     "throughput.svg": "Throughput as a share of bare Starlette",
     "latency.svg": "Latency by the number of connections",
@@ -51,8 +51,8 @@ def with_section(text: str, section: str) -> str:
     Raises:
         ValueError: It has no marks.
     """
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{PAGE} has no marks for what was measured")
     return f"{before}{begin}\n{section}\n{end}{after}"

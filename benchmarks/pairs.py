@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import machine
 from benchmarks.processes import Server, bare_command, daemon_command, started
 from benchmarks.workloads import STORE, Prepare, Workload, always
 from benchmarks.wrk import OutOfSecretsError, Result
@@ -43,14 +41,12 @@ class Period:
         cpu_us: Processor time of the server per request, over all its threads, in user and kernel.
         resident_mib: Its memory afterwards.
         syncs: How often it synced a file meanwhile, where that was counted.
-        others: How many processors worked for others than the server and the load generator, in the mean.
     """
 
     result: Result
     cpu_us: float
     resident_mib: float
     syncs: int
-    others: float
 
 
 @dataclass(frozen=True)
@@ -87,7 +83,6 @@ class Row:
         cpu_us: See `Period`.
         resident_mib: See `Period`.
         busy: The share of a core that the load generator used.
-        others: See `Period`; far from 0 the figures tell more of the others than of the daemon.
     """
 
     workload: str
@@ -100,7 +95,6 @@ class Row:
     cpu_us: float
     resident_mib: float
     busy: float
-    others: float
 
     @classmethod
     def of(cls, workload: str, connections: int, pairs: Sequence[tuple[Period, Period]]) -> Row:
@@ -118,7 +112,6 @@ class Row:
             cpu_us=median(period.cpu_us for period in periods),
             resident_mib=median(period.resident_mib for period in periods),
             busy=median(result.busy for result in results),
-            others=median(period.others for period in periods),
         )
 
 
@@ -163,16 +156,11 @@ class Side:
         return self._run()
 
     def _run(self) -> Period:
-        before, worked = self._server.cpu_seconds(), machine.busy_seconds()
-        synced, began = self._syncs(), time.perf_counter()
+        before, synced = self._server.cpu_seconds(), self._syncs()
         result = self._load.run(self._server.address, seconds=self._shape.seconds, connections=self._shape.connections)
-        took, syncs = time.perf_counter() - began, self._syncs() - synced
-        spent = self._server.cpu_seconds() - before
-        others = machine.busy_seconds() - worked - spent - result.busy * self._shape.seconds
+        spent, syncs = self._server.cpu_seconds() - before, self._syncs() - synced
         self.expected = result.requests
-        return Period(
-            result, spent / result.requests * 1e6, self._server.resident_mib(), syncs, max(0.0, others / took)
-        )
+        return Period(result, spent / result.requests * 1e6, self._server.resident_mib(), syncs)
 
 
 def pair(first: Side, second: Side, *, number: int) -> tuple[Period, Period]:

@@ -28,7 +28,7 @@ from benchmarks.wrk import LoadError
 TIMES: Final = 3
 RATE: Final = 200.0
 _CONNECTIONS: Final = 64
-_CALM_SECONDS: Final = 10
+CALM_SECONDS: Final = 10
 _LIVE_SHARE = 5
 _PATIENCE_SECONDS: Final = 900
 _ONLY_WHEN_ASKED: Final = {"SIRR_PRUNE_INTERVAL_SECONDS": "0"}
@@ -105,7 +105,7 @@ def measure(folder: Path, cache: Path, *, expired: int, tell: Tell) -> Pruned:
 
 
 def _once(server: Server, names: list[str], expired: int) -> _Once:
-    _, calm = _watched(server, names, lambda: time.sleep(_CALM_SECONDS))
+    _, calm = _watched(server, names, lambda: time.sleep(CALM_SECONDS))
     begin = time.perf_counter()
     pruned, pruning = _watched(server, names, lambda: _prune(server))
     seconds = time.perf_counter() - begin

@@ -24,6 +24,7 @@ def keep(file: Path, machine: dict[str, str], name: str, part: Part) -> dict[str
     kept = load(file) if file.exists() else {}
     parts = kept["parts"] if kept.get("machine") == machine else {}
     results = {"machine": machine, "parts": parts | {name: part}}
+    file.parent.mkdir(parents=True, exist_ok=True)
     whole = file.with_suffix(".part")
     whole.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     whole.rename(file)

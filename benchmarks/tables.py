@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 Part = dict[str, Any]
-"""What was measured of one part: `rounds`, `seconds`, and `found`, the part's own."""
+"""What was measured of one part: its `rounds` and `seconds`, what `others` used, and `found`, the part's own."""
 
 HOT: Final = ("POST", "GET, burning", "HEAD")
 MIB_LIMIT: Final = 20
@@ -52,7 +52,11 @@ def _spread(spread: dict[str, float]) -> str:
 
 
 def _shape(part: Part) -> str:
-    return f"{part['rounds']} rounds of {part['seconds']} s"
+    return f"Medians of {part['rounds']} rounds of {part['seconds']} s. {_others(part)}"
+
+
+def _others(part: Part) -> str:
+    return f"Other processes used {part['others']:.2f} of a processor meanwhile."
 
 
 # Targets.
@@ -100,9 +104,7 @@ def _loads(part: Part) -> Iterator[Table]:
     for connections in dict.fromkeys(row["connections"] for row in part["found"]):
         own = [row for row in part["found"] if row["connections"] == connections]
         head = ["workload", "req/s", "of bare", "min..max", "p50 ms", "p99 ms", "p99.9 ms", "CPU s/1000", "MiB", "busy"]
-        others = max(row["others"] for row in own)
-        note = f"{_shape(part)}; medians. Other processes used up to {others:.2f} of a processor meanwhile."
-        yield Table(f"{connections} connections", head, [_load(row) for row in own], note)
+        yield Table(f"{connections} connections", head, [_load(row) for row in own], _shape(part))
 
 
 def _load(row: dict[str, Any]) -> list[str]:
@@ -144,7 +146,7 @@ def _commits(part: Part) -> Iterator[Table]:
         ]
         for row in part["found"]
     ]
-    yield Table("Group commit", head, rows, f"64 connections, {_shape(part)}; medians.")
+    yield Table("Group commit", head, rows, f"64 connections. {_shape(part)}")
 
 
 def _growth(part: Part) -> Iterator[Table]:
@@ -160,7 +162,7 @@ def _growth(part: Part) -> Iterator[Table]:
         for row in found["throughput"]
     ]
     head = ["workload", f"req/s over {found['few']:,}", f"over {found['many']:,}", "ratio", "min..max"]
-    yield Table("Growth", head, rows, f"64 connections, {_shape(part)}; medians.")
+    yield Table("Growth", head, rows, f"64 connections. {_shape(part)}")
     listed = found["listed"]
     yield Table(
         "A list of everything",
@@ -204,7 +206,7 @@ def _startup(part: Part) -> Iterator[Table]:
     found = part["found"]
     rows = [[f"{found['import_ms']:.0f} ms", f"{found['start_ms']:.0f} ms", f"{found['resident_mib']:.1f} MiB"]]
     head = ["import of sirrd.server", "start on a new data folder", "resident memory, idle"]
-    yield Table("Start", head, rows)
+    yield Table("Start", head, rows, f"Medians. {_others(part)}")
 
 
 def _profile(part: Part) -> Iterator[Table]:
@@ -222,7 +224,7 @@ def _profile(part: Part) -> Iterator[Table]:
     ):
         rows.append([title, *(_microseconds(profile[member]) for profile in profiles)])
     samples = min(profile["samples"] for profile in profiles)
-    note = f"Microseconds per request at 64 connections, from at least {samples:,} samples each."
+    note = f"Microseconds per request at 64 connections, from at least {samples:,} samples each. {_others(part)}"
     yield Table("Where the time goes", ["layer", *(profile["workload"] for profile in profiles)], rows, note)
 
 

@@ -14,7 +14,7 @@ from benchmarks.wrk import LoadError, Result, Wrk
 
 ONCE: Final = json.dumps({"value": VALUE})
 UNLIMITED: Final = json.dumps({"value": VALUE, "max_reads": None})
-_KEPT = 10_000
+_KEPT = 5_000
 _FILL_SECONDS = 1
 _FILL_CONNECTIONS = 64
 _FILL_PERIODS = 120

@@ -99,19 +99,3 @@ def test_serve_from_a_fresh_checkout(checkout: Path, tmp_path: Path) -> None:
         assert again.stop() == 0
     assert (checkout / ".venv/run.stamp").stat().st_mtime_ns == made
     subprocess.run([checkout / ".venv/bin/sirrd", "--version"], check=True)
-
-
-def test_bench_measures_every_workload(tmp_path: Path) -> None:
-    """A short run of the benchmark ends well and prints a row for each workload."""
-    require(shutil.which("wrk"), "wrk")
-    command = [sys.executable, "-m", "benchmarks", "--rounds", "1", "--seconds", "1", "--starts", "1"]
-    ran = subprocess.run(
-        [*command, "--folder", str(tmp_path)], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-    )
-    if "is in memory" in ran.stderr:
-        require(condition=False, what="a temporary folder on a disk")
-    assert ran.returncode == 0, ran.stderr
-    for name in ("bare GET", "GET /health", "POST /secrets", "GET /secrets/:id, burning", "HEAD /secrets/:id"):
-        assert re.search(rf"^{name} +[\d,]+ +\d+%", ran.stdout, re.MULTILINE), ran.stdout
-    assert "resident memory, idle" in ran.stdout
-    assert list(tmp_path.iterdir()) == []
