@@ -40,7 +40,7 @@ _BOTTOM: Final = "/asyncio/runners.py"
 
 _CALLS: Final = (
     (r"/sirrd/store/", r"\bexecute|\bfetch(all|one|many)\b", "SQLite statements"),
-    (r"/uvicorn/|/sirrd/protocol\.py$", r"\btransport\.write", "socket writes"),
+    (r"/uvicorn/|/sirrd/protocol\.py$", r"transport\.write", "socket writes"),
 )
 """Which calls in which files are layers of their own."""
 
