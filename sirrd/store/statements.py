@@ -55,7 +55,7 @@ PROBE: Final = "UPDATE audit_chain SET head = head"
 PRUNE: Final = f"""
     WITH expired AS (
         SELECT seq, length(sealed) AS size FROM secret
-        WHERE expires_at IS NOT NULL AND expires_at <= :now {{of_org}} LIMIT {PRUNE_BATCH}
+        WHERE expires_at IS NOT NULL AND expires_at <= :now {{of_org}} ORDER BY expires_at LIMIT {PRUNE_BATCH}
     ), batch AS (
         SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM expired
     )

@@ -14,7 +14,7 @@ import pytest
 from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unavailable, WrongKey
 from sirrd.keyring import AuditRow, Keyring, SealedRecord
 from sirrd.model import Amendment, BareKey, Caller, Identity, Plaintext, Target, Terms
-from sirrd.store import connections
+from sirrd.store import connections, statements
 from sirrd.store import sqlite as module
 from sirrd.store.migrate import APPLICATION_ID, migrations
 from sirrd.store.sqlite import SqliteStore
@@ -203,6 +203,30 @@ async def test_prune_works_in_batches(store: SqliteStore, clock: SetClock, monke
     assert await store.prune(org="org0", by=CALLER) == 200
     assert await store.prune(org="org0", by=CALLER) == 0
     assert await store.prune(org=None, by=CALLER) == 1000
+
+
+def steps_of_a_prune(*, expired: int) -> int:
+    """Return how many hundreds of steps SQLite needs for one batch where so many secrets have expired."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        for script in migrations():
+            connection.executescript(script)
+        connection.execute("INSERT INTO slot (id, free, salt) VALUES (1, 0, zeroblob(32))")
+        connection.executemany(
+            """INSERT INTO secret (lookup, slot, created_at, expires_at, read_count, "delete", label, sealed)
+            VALUES (randomblob(32), 1, 0, ?, 0, 1, x'00', x'00')""",
+            [(number,) for number in range(expired)],
+        )
+        steps: list[None] = []
+        connection.set_progress_handler(lambda: steps.append(None), 100)
+        rows = connection.execute(statements.PRUNE.format(of_org=""), {"now": expired}).fetchall()
+        assert len(rows) == statements.PRUNE_BATCH
+        return len(steps)
+
+
+def test_a_batch_of_a_prune_costs_the_same_however_many_expired() -> None:
+    """It goes through what it removes, and not through all that there is to remove."""
+    few, many = (steps_of_a_prune(expired=count * statements.PRUNE_BATCH) for count in (2, 20))
+    assert many < 1.2 * few
 
 
 async def test_pruned_space_is_returned(store: SqliteStore, clock: SetClock, tmp_path: Path) -> None:
