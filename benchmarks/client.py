@@ -230,14 +230,15 @@ class Paced(threading.Thread):
 
     def _pace(self, clients: list[_Client]) -> None:
         by_socket = {client.socket: client for client in clients}
-        idle, due = list(clients), deque[float]()
+        # Taken in turns, so that the server finds none idle for long and closes it.
+        idle, due = deque(clients), deque[float]()
         next_due = time.perf_counter()
         while not self._ending.is_set():
             while next_due <= time.perf_counter():
                 due.append(next_due)
                 next_due += self._interval
             while due and idle:
-                idle.pop().ask(due.popleft())
+                idle.popleft().ask(due.popleft())
             pause = min(max(0.0, next_due - time.perf_counter()), _LONGEST_PAUSE_SECONDS)
             ready, _, _ = select.select(list(by_socket), [], [], pause)
             idle += [by_socket[each] for each in ready if by_socket[each].hear()]
