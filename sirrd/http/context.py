@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from sirrd.errors import StorageError
 from sirrd.http.peers import Peers
 
 READY_SECONDS = 1.0
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Readiness:
     draining: bool = False
     _checked_at: float = field(default=0.0, repr=False)
     _check: asyncio.Task[bool] | None = field(default=None, repr=False)
+    _was_ready: bool = field(default=True, repr=False)
 
     async def reason_against(self, drop: DeadDrop) -> Literal["draining", "storage"] | None:
         """Return why no new work should come, or None."""
@@ -62,14 +65,18 @@ class Readiness:
         return None if await asyncio.shield(check) else "storage"
 
     async def _ask(self, drop: DeadDrop) -> bool:
-        """Return whether the store works."""
+        """Return whether the store works, and tell the log when that changes."""
+        is_ready = True
         try:
             await drop.check()
         except StorageError:
-            return False
+            is_ready = False
         finally:
             self._checked_at = time.monotonic()
-        return True
+        if is_ready != self._was_ready:
+            self._was_ready = is_ready
+            logger.warning("ready again" if is_ready else "not ready: the storage fails")
+        return is_ready
 
 
 @dataclass(frozen=True)

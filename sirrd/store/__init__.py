@@ -145,7 +145,7 @@ class Store(Protocol):
         ...
 
     async def check(self) -> None:
-        """Read from the store, and raise `Unavailable` if that, or the last write, failed."""
+        """Read from the store, and raise `Unavailable` if that or the last write failed, or the disk is full."""
         ...
 
     async def tidy(self) -> dict[str, Any]:

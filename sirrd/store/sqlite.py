@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 _SPARE_PAGES: Final = 256
 _LONG_VALUE_BYTES: Final = 64 * 1024
+_LEAST_FREE_BYTES: Final = statements.PRUNE_BATCH_BYTES  # what the largest unit of work of the daemon's own may need
 _MEASURE_SECONDS: Final = 1.0
 _MEASURE_BYTES: Final = 1024 * 1024
 _ANY_LENGTH: Final = 2**62
@@ -103,7 +104,10 @@ class SqliteStore:
                 keyring = Keyring(masters, settle_keys(writing, masters))
                 queries = await Queries.open(path, keyring=keyring, clock=clock)
                 unless_opened.push_async_callback(queries.close)
-                writer = Writer(writing, trail=ChainedTrail(writing, keyring.audit_chain(), clock), clock=clock)
+                trail = ChainedTrail(writing, keyring.audit_chain(), clock)
+                # What a crash left in the WAL may be in the kernel's memory alone, and would not be synced again.
+                checkpoint(writing)
+                writer = Writer(writing, trail=trail, clock=clock)
                 unless_opened.pop_all()
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", None) or "it is no database"
@@ -325,20 +329,29 @@ class SqliteStore:
         self._promised_bytes += needed
         now = time.monotonic()
         if now - self._measured_at >= _MEASURE_SECONDS or self._promised_bytes > _MEASURE_BYTES:
-            try:
-                space = os.statvfs(self._path.parent)
-            except OSError:
-                raise Unavailable from None
-            self._free_bytes = space.f_bavail * space.f_frsize
+            self._free_bytes = self._measure()
             self._measured_at, self._promised_bytes = now, needed
         return self._free_bytes - self._promised_bytes >= self._min_free_bytes
+
+    def _measure(self) -> int:
+        """Return how many bytes are free."""
+        try:
+            space = os.statvfs(self._path.parent)
+        except OSError:
+            raise Unavailable from None
+        return space.f_bavail * space.f_frsize
 
     async def check(self) -> None:
         """See `Store.check`."""
         await self._queries.fetch("SELECT 1 FROM inner_keys", {})
-        if self._writer.failing:
-            # The failure may be over; only a write can tell.
-            await self._writer.submit(lambda transaction: transaction.execute(statements.PROBE), long=True, own=True)
+        if (free := self._measure()) < _LEAST_FREE_BYTES:
+            # A small write may still go into the slack of the WAL while larger ones fail: it would prove nothing.
+            logger.error("the disk is full: %d bytes are free", free)
+            raise Unavailable
+        if self._writer.health.failing:
+            # The failure may be over; only a checkpoint and a write can tell.
+            await self._writer.checkpoint()
+            await self._writer.submit(_probe, long=True, own=True)
 
     async def tidy(self) -> dict[str, Any]:
         """See `Store.tidy`: return some free pages to the file system, and in any case empty the WAL."""
@@ -353,7 +366,7 @@ class SqliteStore:
     async def _truncate(self) -> bool:
         """Write the WAL back and truncate it; a reader in the way is waited for, but not for long at a time."""
         for _ in range(_CHECKPOINT_TRIES):
-            if await self._writer.between(checkpoint):
+            if await self._writer.checkpoint():
                 return True
             await asyncio.sleep(_CHECKPOINT_PAUSE_SECONDS)
         return False
@@ -404,6 +417,12 @@ def _arguments(transaction: Transaction, lookup: bytes) -> dict[str, Any]:
     """Return what every statement over one secret needs; a long value is left to the thread."""
     longest = _ANY_LENGTH if transaction.on_thread else _LONG_VALUE_BYTES
     return {"lookup": lookup, "now": transaction.now, "longest": longest}
+
+
+def _probe(transaction: Transaction) -> None:
+    """Write, and change nothing."""
+    for _ in range(2):
+        transaction.execute(statements.PROBE)
 
 
 def _note(transaction: Transaction, action: Action, fingerprint: str, identity: Identity, by: Caller) -> None:

@@ -51,7 +51,8 @@ _METADATA: Final = """
 PEEK: Final = f"{_METADATA} WHERE lookup = :lookup AND {_LIVE}"
 PAGE: Final = f"""{_METADATA}
     WHERE secret.seq < :before AND {_LIVE} {{of_org}} ORDER BY secret.seq DESC LIMIT :limit"""
-PROBE: Final = "UPDATE audit_chain SET head = head"
+# Run twice, it leaves everything as it was and yet writes: SQLite writes nothing where a value is set to what it is.
+PROBE: Final = "UPDATE audit_chain SET length = ~length WHERE id = (SELECT max(id) FROM audit_chain)"
 PRUNE: Final = f"""
     WITH expired AS (
         SELECT seq, length(sealed) AS size FROM secret

@@ -28,6 +28,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from sirrd.clock import Clock
 from sirrd.errors import Busy, Unavailable
 from sirrd.events import Event
+from sirrd.store.connections import checkpoint
+from sirrd.store.health import Health
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
@@ -115,7 +117,7 @@ class Writer:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="sirrd-writer", daemon=True)
         self._thread.start()
-        self.failing = False
+        self.health = Health()
 
     def submit(
         self, work: Callable[[Transaction], Result], *, long: bool = False, own: bool = False
@@ -157,6 +159,10 @@ class Writer:
         self._wake()
         return future
 
+    def checkpoint(self) -> asyncio.Future[bool]:
+        """Write the WAL back and truncate it; tell whether no reader was in the way. Errors as in `between`."""
+        return self.between(self._checkpoint)
+
     async def close(self) -> None:
         """Take no more work, finish what was accepted, and end the thread; the connection stays open."""
         self._closing = True
@@ -185,7 +191,7 @@ class Writer:
         batch = [unit for unit in batch if not unit.future.done()]
         if not batch:
             self._rest()
-        elif any(unit.long for unit in batch) or not self._begin():
+        elif self.health.in_doubt or any(unit.long for unit in batch) or not self._begin():
             self._jobs.put(lambda: self._run_long(batch))
         else:
             try:
@@ -295,23 +301,26 @@ class Writer:
     def _judge(self, batch: list[_Unit[Any]]) -> None:
         """Learn from a batch whether writing works; one that wrote nothing, a miss say, tells nothing."""
         if any(isinstance(unit.error, Unavailable) for unit in batch):
-            self.failing = True
+            self.health.write_failed()
         elif self._connection.total_changes > self._changes:
-            self.failing = False
+            self.health.wrote()
 
     def _run_long(self, batch: list[_Unit[Any]]) -> None:
         """Run a batch on the thread, which can wait for a lock: the event loop never does."""
         finish = None
+        failure: Exception = sqlite3.OperationalError("it could not begin")
         try:
+            if self.health.in_doubt:
+                self._checkpoint(self._connection)
             self._connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
             begun = self._begin()
             self._connection.execute("PRAGMA busy_timeout=0")
-        except sqlite3.Error:
-            begun = False
+        except sqlite3.Error as error:
+            begun, failure = False, error
         if begun:
             finish = self._run(batch, on_thread=True)
         else:
-            self._fail(batch, sqlite3.OperationalError("it could not begin"))
+            self._fail(batch, failure)
         self._commit(batch, finish)
 
     def _fail(self, batch: list[_Unit[Any]], error: Exception) -> None:
@@ -319,7 +328,7 @@ class Writer:
 
         A refusal is undone, too: it may rest on what another unit of the batch did, and that did not happen.
         """
-        self.failing = True
+        self.health.write_failed(error)
         logger.error("a transaction failed: %s", _name(error), exc_info=error)
         if self._connection.in_transaction:
             try:
@@ -336,9 +345,16 @@ class Writer:
             self._clear()
             unit.result = chore(self._connection)
         except Exception as error:
+            self.health.chore_failed(error)
             logger.error("a chore failed: %s", _name(error), exc_info=error)
             unit.error = Unavailable()
         self._loop.call_soon_threadsafe(self._settle, [unit])
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> bool:
+        self._clear()
+        is_empty = checkpoint(connection)
+        self.health.checkpointed()
+        return is_empty
 
     def _work(self) -> None:
         """Run what needs the disk, until told to end."""

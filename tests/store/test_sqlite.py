@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -317,6 +318,57 @@ async def test_not_ready_while_writes_fail(store: SqliteStore) -> None:
     store._writing.set_authorizer(None)
     await store.check()
     await put(store)
+
+
+async def test_what_proves_readiness_is_written_and_changes_nothing(
+    store: SqliteStore, witness: sqlite3.Connection, tmp_path: Path
+) -> None:
+    """The write that tells whether writing works again reaches the WAL, and leaves every row as it was."""
+    await put(store)
+    await store.tidy()
+    before = witness.execute("SELECT * FROM audit_chain").fetchall()
+    store._writer.health.write_failed()
+    await store.check()
+    assert not store._writer.health.failing
+    assert (tmp_path / "sirrd.db-wal").stat().st_size > 0
+    assert witness.execute("SELECT * FROM audit_chain").fetchall() == before
+
+
+def injected(code: int) -> sqlite3.OperationalError:
+    """Return an error as SQLite would raise it."""
+    error = sqlite3.OperationalError("injected")
+    error.sqlite_errorcode = code
+    return error
+
+
+async def test_after_a_failed_sync_a_checkpoint_comes_before_the_next_transaction(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    """After an I/O error all that counts is brought to the database first; a full disk leaves nothing in doubt."""
+    wal, health = tmp_path / "sirrd.db-wal", store._writer.health
+    await put(store, KEY, value=Plaintext(b"x" * 200_000))
+    health.write_failed(injected(sqlite3.SQLITE_FULL))
+    assert not health.in_doubt
+    health.write_failed(injected(sqlite3.SQLITE_IOERR_FSYNC))
+    assert health.in_doubt
+    assert wal.stat().st_size > 200_000
+    await put(store)
+    assert (health.in_doubt, health.failing) == (False, False)
+    assert 0 < wal.stat().st_size < 200_000
+
+
+async def test_a_start_writes_back_what_a_crash_left(tmp_path: Path, opened: Opener) -> None:
+    """What stands in a WAL at the start may not be on the disk: it is moved and synced before anything is answered."""
+    (tmp_path / "first").mkdir()
+    first = await opened(tmp_path / "first")
+    await put(first)
+    await put(first, KEY, value=Plaintext(b"x" * 50_000))
+    crashed = tmp_path / "second"
+    shutil.copytree(tmp_path / "first", crashed)
+    assert (crashed / "sirrd.db-wal").stat().st_size > 50_000
+    second = await opened(crashed)
+    assert (crashed / "sirrd.db-wal").stat().st_size == 0
+    assert (await second.claim(DROP, by=CALLER)).plaintext == VALUE
 
 
 async def test_a_miss_does_not_make_ready(store: SqliteStore) -> None:

@@ -146,12 +146,12 @@ async def test_a_failed_commit_fails_all(bench: Bench, is_long: bool) -> None:
     )
     assert [type(result) for result in results] == [Unavailable, Unavailable]
     assert bench.numbers() == []
-    assert bench.writer.failing
+    assert bench.writer.health.failing
     bench.allow_all()
     assert await bench.writer.submit(insert(1)) == 1
     assert bench.numbers() == [1]
     assert bench.trail() == ["created"]
-    assert not bench.writer.failing
+    assert not bench.writer.health.failing
 
 
 async def test_a_full_disk_fails_the_unit_and_recovers(bench: Bench) -> None:
