@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from sirrd import __version__
-from sirrd.http import edge, html, problems, wire
+from sirrd.http import edge, html, wire
 from sirrd.http.context import Request
 
 Json = dict[str, Any]
