@@ -24,10 +24,11 @@ _PRAGMAS: Final = (
     "PRAGMA temp_store=MEMORY",
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-32000",
-    "PRAGMA wal_autocheckpoint=16000",
 )
 _READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY", "PRAGMA cache_size=-16000")
 _EXPECTED: Final = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "temp_store": 2, "auto_vacuum": 2}
+_LEAST_WAL_PAGES: Final = 1000
+_MOST_WAL_PAGES: Final = 16_000
 _CHECKPOINT_PATIENCE_MS: Final = 50
 VACUUM_PAGES: Final = 1000
 
@@ -48,6 +49,17 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def bound_wal(connection: sqlite3.Connection, min_free_bytes: int) -> None:
+    """Have the WAL written back before it takes more than a quarter of what is kept free.
+
+    The longer it may grow, the fewer requests meet a checkpoint; but reads and deletes write to it, too, and must find
+    room where new values do not.
+    """
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    pages = min(max(min_free_bytes // 4 // page_bytes, _LEAST_WAL_PAGES), _MOST_WAL_PAGES)
+    connection.execute(f"PRAGMA wal_autocheckpoint={pages}")
 
 
 def _read_only(path: Path) -> str:

@@ -28,6 +28,7 @@ from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Opened, 
 from sirrd.store import Page, statements
 from sirrd.store.connections import (
     VACUUM_PAGES,
+    bound_wal,
     check_keys,
     checkpoint,
     connect_writer,
@@ -101,6 +102,7 @@ class SqliteStore:
             async with contextlib.AsyncExitStack() as unless_opened:
                 writing = connect_writer(path)
                 unless_opened.callback(writing.close)
+                bound_wal(writing, min_free_bytes)
                 keyring = Keyring(masters, settle_keys(writing, masters))
                 queries = await Queries.open(path, keyring=keyring, clock=clock)
                 unless_opened.push_async_callback(queries.close)

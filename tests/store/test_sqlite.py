@@ -522,3 +522,15 @@ async def test_i1_the_claim_repeats_its_whole_condition(
         await store.claim(DROP, by=CALLER)
     assert audited(witness) == [("created", "bearer", 1)]
     assert witness.execute("SELECT read_count FROM secret").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize(("min_free_bytes", "pages"), [(0, 1000), (32 << 20, 2048), (256 << 20, 16_000)])
+async def test_the_wal_stays_within_what_is_kept_free(tmp_path: Path, min_free_bytes: int, pages: int) -> None:
+    """It is written back at a quarter of that, at 4 MB at the least and at 64 MB at the most."""
+    opened = await SqliteStore.open(
+        tmp_path / "sirrd.db", masters=masters(MASTER_KEY), clock=SetClock(), min_free_bytes=min_free_bytes
+    )
+    try:
+        assert opened._writing.execute("PRAGMA wal_autocheckpoint").fetchall() == [(pages,)]
+    finally:
+        await opened.close()
