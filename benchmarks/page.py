@@ -28,21 +28,22 @@ def publish(file: Path, docs: Path) -> None:
     """
     found = results.load(file)
     page, beside = docs / PAGE, docs / BESIDE
-    text = page.read_text(encoding="utf-8")
+    text = with_section(page.read_text(encoding="utf-8"), section(found))
+    drawn = plots.of(found["parts"])
     beside.mkdir(exist_ok=True)
     if file.resolve() != (beside / RESULTS).resolve():
         shutil.copyfile(file, beside / RESULTS)
-    for name, drawn in plots.of(found["parts"]).items():
-        (beside / name).write_text(drawn, encoding="utf-8")
-    page.write_text(with_section(text, section(found)), encoding="utf-8")
+    for name, plot in drawn.items():
+        (beside / name).write_text(plot, encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
 
 
 def section(found: dict[str, Any]) -> str:
     """Return what stands between the marks."""
-    machine = tables.Table("Machine", ["what", "which"], list(found["machine"].items()))
+    machine = tables.Table("Machine", ["what", "which"], list(found["machine"].items()), numbers=False)
     pictures = "".join(f"![{_CAPTIONS[name]}]({BESIDE}/{name})\n\n" for name in plots.of(found["parts"]))
     drawn = "\n".join(table.markdown() for table in tables.of(found["parts"]))
-    return f"{machine.markdown()}\n{pictures}{drawn}"
+    return f"\n{machine.markdown()}\n{pictures}{drawn}\n"
 
 
 def with_section(text: str, section: str) -> str:
@@ -55,4 +56,4 @@ def with_section(text: str, section: str) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{PAGE} has no marks for what was measured")
-    return f"{before}{begin}\n{section}\n{end}{after}"
+    return f"{before}{begin}{section}{end}{after}"

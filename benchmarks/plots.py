@@ -11,11 +11,11 @@ from benchmarks.tables import HOT, Part
 
 _STYLE: Final = (
     "text{font:13px system-ui,sans-serif;fill:#1f2328}.dim{fill:#59636e}"
-    ".grid{stroke:#848d97;stroke-opacity:.35}.mark{stroke:#848d97;stroke-width:1.5}"
+    ".grid{stroke:#848d97;stroke-opacity:.35}.mark{stroke:#1f2328;stroke-width:1.5}"
     ".target{stroke:#d1242f;stroke-width:2;stroke-dasharray:4 3}"
     ".c0{fill:#2f81f7;stroke:#2f81f7}.c1{fill:#d18616;stroke:#d18616}.c2{fill:#2da44e;stroke:#2da44e}"
     "path{fill:none!important;stroke-width:2}.p99{stroke-dasharray:6 4}"
-    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.dim{fill:#9198a1}.target{stroke:#f85149}}"
+    "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.mark{stroke:#e6edf3}.dim{fill:#9198a1}.target{stroke:#f85149}}"
 )
 _WIDTH: Final = 720
 _BAR: Final = 22
@@ -98,7 +98,7 @@ def _bars(title: str, bars: Sequence[tuple[str, dict[str, float], float | None]]
         drawing.line(left + spread["min"] * scale, middle, left + spread["max"] * scale, middle, "mark")
         if floor is not None:
             drawing.line(left + floor * scale, y - 4, left + floor * scale, y + _BAR + 4, "target")
-        drawing.text(left + spread["max"] * scale + 6, middle + 4, f"{spread['median']:.2f}")
+        drawing.text(left + max(spread["max"], floor or 0.0) * scale + 6, middle + 4, f"{spread['median']:.2f}")
     return drawing.whole()
 
 

@@ -15,26 +15,30 @@ MIB_LIMIT: Final = 20
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a title above it and perhaps a sentence below; the first column is text, the others are numbers."""
+    """A table with a title above it and perhaps a sentence below.
+
+    The first column is text. Whether the others are numbers, says `numbers`.
+    """
 
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    numbers: bool = True
 
     def markdown(self) -> str:
         """Return it in Markdown, with columns aligned for who reads it as it is."""
         lines = [list(self.head), *(list(row) for row in self.rows)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.head))]
-        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        drawn = [_drawn(self.head, widths), _drawn(rule, widths), *(_drawn(row, widths) for row in self.rows)]
+        rule = ["-" * widths[0], *("-" * (width - 1) + (":" if self.numbers else "-") for width in widths[1:])]
+        drawn = [self._line(line, widths) for line in (self.head, rule, *self.rows)]
         return f"### {self.title}\n\n" + "\n".join(drawn) + (f"\n\n{self.note}" if self.note else "") + "\n"
 
-
-def _drawn(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = cells
-    aligned = [first.ljust(widths[0])] + [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-    return f"| {' | '.join(aligned)} |"
+    def _line(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+        first, *others = cells
+        align = str.rjust if self.numbers else str.ljust
+        aligned = [align(cell, width) for cell, width in zip(others, widths[1:], strict=True)]
+        return f"| {' | '.join([first.ljust(widths[0]), *aligned])} |"
 
 
 def of(parts: dict[str, Part]) -> Iterator[Table]:

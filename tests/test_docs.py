@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from benchmarks import page as performance
+from benchmarks import plots, results
 from sirrd import cli
 from sirrd.config import CLIENT_VARIABLES, PREFIX, SECRETS, Settings
 from sirrd.errors import BadField, BadSetting, ValueTooLarge
@@ -229,6 +231,19 @@ async def test_the_program_on_the_formats_page_opens_a_database(start: Start, tm
         ("amended", "", ""),
         ("missed", "", ""),
     ]
+
+
+# Performance.
+
+
+def test_the_figures_on_the_page_are_those_that_were_measured() -> None:
+    """Between the marks stands what the published results give, and so do the plots; without results nothing does."""
+    kept = DOCS / performance.BESIDE / performance.RESULTS
+    found = results.load(kept) if kept.exists() else None
+    text = page("performance")
+    assert performance.with_section(text, "" if found is None else performance.section(found)) == text
+    plotted = {path.name: path.read_text() for path in kept.parent.glob("*.svg")}
+    assert plotted == ({} if found is None else plots.of(found["parts"]))
 
 
 # All pages.
