@@ -37,8 +37,9 @@ from hypothesis.stateful import (
 from sirrd.background import tick
 from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import SystemEntropy
-from sirrd.errors import SirrdError
+from sirrd.errors import NoNewerKey, SirrdError
 from sirrd.events import Action
+from sirrd.keyring import MasterKeys, key_id_of
 from sirrd.model import (
     MAX_READS,
     MAX_TTL_SECONDS,
@@ -54,8 +55,9 @@ from sirrd.model import (
     Target,
 )
 from sirrd.policy import Caps
+from sirrd.store import statements
 from sirrd.store.sqlite import SqliteStore
-from tests.conftest import SetClock, masters
+from tests.conftest import MASTER_KEY, SetClock, masters
 from tests.machine.model import Fields, Model, Refused, Seen
 
 STEPS = 2000
@@ -70,6 +72,7 @@ KEYS = ("KEY", "key")
 IDENTITIES = [Identity.in_org(org, key) for org in ORGS for key in KEYS]
 FEW = 3
 COUNTED = (Action.MISSED, Action.REFUSED)
+OF_NO_SECRET = (*COUNTED, Action.ROTATED)
 
 PROFILE = settings(
     max_examples=WALKS,
@@ -178,11 +181,17 @@ def pruning(org: str | None = None) -> Step:
     return Step(lambda drop: drop.prune(org=org, by=BY), lambda model: model.prune(org))
 
 
+def rotating() -> Step:
+    """Move every record to the newest master key; nobody sees anything of it."""
+    return Step(lambda drop: drop.rotate(by=BY), lambda _: 0)
+
+
 rivals = st.one_of(
     st.builds(amending, targets, amendments),
     st.builds(putting, identities, drafts),
     st.builds(deleting, targets),
     st.builds(pruning),
+    st.builds(rotating),
 )
 
 
@@ -225,7 +234,7 @@ def _told(step: Step, model: Model) -> Any:
 
 
 class Machine(RuleBasedStateMachine):
-    """Walks at random through the life of secrets, restarts included."""
+    """Walks at random through the life of secrets, restarts and new master keys included."""
 
     steps: ClassVar[int] = 0
 
@@ -237,6 +246,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.runner = self.stack.enter_context(asyncio.Runner())
         self.store: SqliteStore | None = None
+        self.keys = [MASTER_KEY]
         self.walked = -1
         self.audited = 0
         self.refused: Counter[str] = Counter()
@@ -249,12 +259,19 @@ class Machine(RuleBasedStateMachine):
             self._close()
 
     def _open(self) -> None:
-        store = self.runner.run(SqliteStore.open(self.folder / DATABASE, masters=masters(), clock=self.clock))
-        self.store = store
-        keys = masters()
+        opening = SqliteStore.open(self.folder / DATABASE, masters=self._masters(), clock=self.clock)
+        self.store = self.runner.run(opening)
         self.drop = DeadDrop(
-            store, caps=self.model.caps, clock=self.clock, entropy=SystemEntropy(), master_keys=lambda: keys
+            self.store,
+            caps=self.model.caps,
+            clock=self.clock,
+            entropy=SystemEntropy(),
+            master_keys=self._masters,
         )
+
+    def _masters(self) -> MasterKeys:
+        """Return the master keys as the key file has them now."""
+        return masters(*self.keys)
 
     def _close(self) -> None:
         if self.store is not None:
@@ -445,6 +462,51 @@ class Machine(RuleBasedStateMachine):
         self.refused = self._trail_counts()
         self._open()
 
+    @precondition(lambda self: self.model.live())
+    @rule(live=st.booleans(), batches=st.integers(0, 2))
+    def rotate(self, live: bool, batches: int) -> None:
+        """Begin to move records to a newer master key, or go on with it: some, one in a batch, or all that are left."""
+        if len(self.keys) == 1:
+            self._begin_rotation(live=live)
+        older, rotated = self._older(), self._rotated()
+        if batches:
+            self.runner.run(self._move(batches))
+        else:
+            self.perform(rotating())
+            with pytest.raises(NoNewerKey):
+                self.runner.run(self.drop.begin_rotation())
+            # Nothing needs the older key any more: every value has to open without it.
+            del self.keys[1:]
+        left = max(0, older - batches) if batches else 0
+        assert self._older() == left
+        assert self._rotated() - rotated == older - left
+
+    def _begin_rotation(self, *, live: bool) -> None:
+        """Put a newer master key first, and tell the running daemon, or start it again."""
+        self.keys.insert(0, hashlib.sha256(self.keys[0].encode()).hexdigest())
+        if live:
+            assert self.runner.run(self.drop.begin_rotation()) == len(self.model.records)
+        else:
+            self.restart()
+        assert self._older() == len(self.model.records)
+
+    async def _move(self, batches: int) -> None:
+        assert self.store is not None
+        after: int | None = 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(statements, "ROTATION_BATCH_BYTES", 1)
+            for _ in range(batches):
+                after = None if after is None else await self.store.rotation.move(after=after, by=BY)
+
+    def _older(self) -> int:
+        """Return how many records are under another master key than the newest one."""
+        newest = self._masters().first.id
+        return sum(key_id_of(label) != newest for (label,) in self.rows("SELECT label FROM secret"))
+
+    def _rotated(self) -> int:
+        ((count,),) = self.rows("SELECT coalesce(sum(count), 0) FROM audit WHERE action = ?", Action.ROTATED)
+        return int(count)
+
     # What must be so after every step.
 
     @invariant()
@@ -471,7 +533,7 @@ class Machine(RuleBasedStateMachine):
     def _the_trail_is_the_models(self) -> None:
         """I3: every transition has left one row in the file, and nothing else has."""
         sql = "SELECT seq, action, lower(hex(fingerprint)), at, count FROM audit WHERE seq > ? ORDER BY seq"
-        rows = [row for row in self.rows(sql, self.audited) if row[1] not in COUNTED]
+        rows = [row for row in self.rows(sql, self.audited) if row[1] not in OF_NO_SECRET]
         # What was stored and burned in one step was never peeked at.
         names = {identity: self.fingerprints.get(identity) for _, identity in self.model.audit}
         names = {identity: name or self._fingerprint(identity) for identity, name in names.items()}
@@ -504,7 +566,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_i1_i5_i9_the_daemon_does_what_the_model_does(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """I1, I5, I9: 2 000 random steps, restarts and crashes included, the daemon and the model never differ."""
+    """I1, I5, I9: 2 000 random steps, crashes and rotations included, the daemon and the model never differ."""
     # Hypothesis would look for a shorter walk to the same failure until the test is cut off, and then tell none.
     monkeypatch.setattr("hypothesis.internal.conjecture.engine.MAX_SHRINKING_SECONDS", 60)
     Machine.steps = 0
