@@ -23,6 +23,7 @@ from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
 from sirrd.keyring import MasterKey, MasterKeys
 from sirrd.store.sqlite import SqliteStore
+from tests.faults.shim import compiled
 from tests.parts import SIRRD, Process, settings_of, started
 
 MASTER_KEY = "0f" * 32
@@ -143,6 +144,12 @@ async def running(
 
 
 Start = Callable[..., contextlib.AbstractAsyncContextManager[Daemon]]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shim that makes calls on database files fail, compiled once."""
+    return compiled(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """Runs the real daemon under load on one folder, kills it again and again, and keeps the history of what clients saw.
 
-Half of the kills come from outside, at a random instant, now and then before the daemon has started; the others happen
-at a chosen point (`points.py`). The workload is random but seeded. Nothing here judges: see `history.py`.
+A third of the kills come from outside, at a random instant, now and then before the daemon has started; the others
+happen at a chosen point (`points.py`). In many rounds the master key is changed beside the load, by the code of the
+command. The workload is random but seeded. Nothing here judges: see `history.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import math
 import random
@@ -20,17 +22,26 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 
-from sirrd.store.folder import LOCK
+from pydantic import SecretStr
+
+from sirrd import rotate
+from sirrd.config import Settings
+from sirrd.errors import FolderInUse, SirrdError
+from sirrd.store.folder import KEY_FILE, LOCK
 from tests.crash.clients import API_KEY, Client, Seen
 from tests.crash.files import audit_of, chain_faults, file_faults, keyring_of
-from tests.crash.points import POINTS
-from tests.parts import PATIENCE_SECONDS, ROOT, SIRRD, settings_of, started, wait_until
+from tests.crash.points import POINTS, Point
+from tests.faults.shim import KILL, Shim
+from tests.parts import PATIENCE_SECONDS, ROOT, SIRRD, ask, settings_of, started, wait_until
 
 CLIENTS: Final = 4
-MASTER_KEY: Final = "0f" * 32
 TICK_SECONDS: Final = 0.05
 POINT_SECONDS: Final = 4.0
+ROTATIONS: Final = 20
+_ROTATING: Final = 0.25
+_ROTATION_PAUSE_SECONDS: Final = 0.01
 
 
 class Launcher:
@@ -75,11 +86,12 @@ class Launcher:
 
 
 @contextlib.contextmanager
-def launching(folder: Path) -> Iterator[Launcher]:
-    """Run a launcher, and end it with its daemon at the latest when the test ends."""
+def launching(folder: Path, shim: Shim) -> Iterator[Launcher]:
+    """Run a launcher over a shim, and end it with its daemon at the latest when the test ends."""
     command = [sys.executable, "-m", "tests.crash.launcher"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, env=settings(folder), stdin=pipe, stdout=pipe) as process:
+    env = settings(folder) | shim.env
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe) as process:
         try:
             yield Launcher(process)
         finally:
@@ -93,7 +105,6 @@ def settings(folder: Path) -> dict[str, str]:
     return settings_of(
         folder / "data",
         SIRR_MASTER_API_KEY=API_KEY,
-        SIRR_MASTER_ENCRYPTION_KEY=MASTER_KEY,
         SIRR_PRUNE_INTERVAL_SECONDS=str(TICK_SECONDS),
         SIRR_LOG_FORMAT="json",
         SIRR_LOG_LEVEL="warning",
@@ -106,13 +117,15 @@ class Run:
     Args:
         folder: For data and log.
         launcher: Starts the daemons.
+        shim: Under the daemons.
         seed: Makes a run the same twice, but for the timing of the machine.
     """
 
-    def __init__(self, folder: Path, launcher: Launcher, seed: int) -> None:
+    def __init__(self, folder: Path, launcher: Launcher, shim: Shim, seed: int) -> None:
         self.seen = Seen()
         self._folder = folder
         self._launcher = launcher
+        self._shim = shim
         self.seed = seed
         self._chance = random.Random(seed)
         self._round = 0
@@ -134,26 +147,31 @@ class Run:
         first, point = len(self.seen.operations), self._next_point()
         order: dict[str, Any] = {"log": str(self.log)}
         patience = self._chance.choice((0.03, 0.2, 0.3, 0.4)) * self._chance.random()
+        chosen = POINTS.get(point or "", Point())
+        passes = self._chance.randint(1, chosen.passes)
         if point is not None:
             patience = POINT_SECONDS
-            passes = self._chance.randint(1, POINTS[point].passes)
             order |= {"point": point, "passes": passes, "delay": 0.002 * self._chance.random()}
+        rotates = chosen.rotates or self._chance.random() < _ROTATING
         until = time.monotonic() + patience
         pid = self._launcher.start(**order)
-        with self._loading(pid, until):
+        with self._loading(pid, until, rotates=rotates) as address:
+            if address and chosen.call:
+                self._shim.fail(chosen.call, chosen.file, KILL, skip=passes - 1)
             code = self._launcher.code(within=max(0.0, until - time.monotonic()))
             if code is None:
                 self._launcher.signal(signal.SIGKILL)
                 code = self._launcher.code(within=PATIENCE_SECONDS)
                 self._missed(point)
                 point = None
+        self._shim.heal()
         assert code == -signal.SIGKILL, f"the daemon ended with {code}: {self.log.read_text()[-2000:]}"
         self.seen.bound(first, time.monotonic())
         self.seen.kills[point or "from outside"] += 1
 
     def _next_point(self) -> str | None:
-        """Return the point of every other round, each once before any comes again; None for a kill from outside."""
-        if self._round % 2:
+        """Return the point of two rounds in three, each once before any comes again; None for a kill from outside."""
+        if not self._round % 3:
             return None
         if not self._points:
             self._points = self._chance.sample(sorted(POINTS), len(POINTS))
@@ -165,20 +183,35 @@ class Run:
             self._points.append(point)
 
     @contextlib.contextmanager
-    def _loading(self, pid: int, until: float) -> Iterator[None]:
-        """Have clients at work, once the daemon listens, until the block ends with the death of the daemon."""
+    def _loading(self, pid: int, until: float, *, rotates: bool) -> Iterator[str]:
+        """Have clients at work, once the daemon listens, until the block ends with its death; give its address."""
         address = self._address(pid, until)
         name = f"{self.seed}-{self._round}"
         clients = [Client(address, self.seen, f"{name}-{n}") for n in range(CLIENTS if address else 0)]
         threads = [threading.Thread(target=client.load) for client in clients]
+        if address and rotates:
+            threads.append(threading.Thread(target=self._rotate, args=(pid,)))
         for thread in threads:
             thread.start()
         try:
-            yield
+            yield address
         finally:
             for thread in threads:
                 thread.join(PATIENCE_SECONDS)
                 assert not thread.is_alive(), "a client hangs"
+
+    def _rotate(self, pid: int) -> None:
+        """Change the master key again and again, as the command does, until the daemon is gone."""
+        try:
+            for _ in range(ROTATIONS):
+                rotated(self._folder)
+                if has_ended(pid):
+                    return
+        except (OSError, http.client.HTTPException, FolderInUse):
+            # The daemon has ended, or is about to: what it had moved is moved, and the next one goes on.
+            return
+        except SirrdError as error:
+            self.seen.faults.append(f"changing the master key failed: {type(error).__name__}")
 
     def _address(self, pid: int, until: float) -> str:
         """Wait for the address that a daemon leaves in the lock file; empty if the daemon or the time ends before."""
@@ -191,7 +224,8 @@ class Run:
         return ""
 
     def finish(self) -> dict[str, dict[str, int]]:
-        """Start the daemon as operators do, read everything, stop it; return the audit rows for the checker."""
+        """Take the older keys away, start the daemon, read everything, stop it; return the audit rows."""
+        rotated(self._folder)
         command = [*SIRRD, "serve"]
         with started(command, log=self._folder / "last.log", cwd=ROOT, env=settings(self._folder)) as daemon:
             wait_until(lambda: bool(self._address(daemon.process.pid, math.inf)))
@@ -210,9 +244,26 @@ class Run:
                 self.seen.faults.append("the WAL was not emptied by a tick")
             assert daemon.stop() == 0
         with contextlib.closing(sqlite3.connect(self._folder / "data" / "sirrd.db")) as database:
-            keyring = keyring_of(database, MASTER_KEY)
+            keyring = keyring_of(database, (self._folder / "data" / KEY_FILE).read_text())
             self.seen.faults += [*file_faults(database), *chain_faults(database, keyring)]
             return audit_of(database, keyring, {secret.name: secret.identity for secret in self.seen.secrets})
+
+
+def rotated(folder: Path) -> None:
+    """Change the master key by the code of the command: beside a daemon, or without one if it is gone."""
+    chosen = Settings(data_dir=folder / "data", master_api_key=SecretStr(API_KEY), min_free_bytes=0)
+    with mock.patch.object(rotate, "_PAUSE_SECONDS", _ROTATION_PAUSE_SECONDS):
+        rotate.rotate(chosen, begin=begin_rotation, say=lambda _: None)
+
+
+def begin_rotation(address: str) -> int | None:
+    """Ask the daemon to move; None if there is nothing left to do."""
+    status, answer = ask(address, "POST", "/rotate-key", bearer=API_KEY)
+    if status == http.client.CONFLICT:
+        return None
+    if status != http.client.ACCEPTED:
+        raise http.client.HTTPException(f"answered {status}")
+    return int(answer["remaining"])
 
 
 def size_of(file: Path) -> int:

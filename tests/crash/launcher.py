@@ -66,21 +66,19 @@ class Trap:
         follows = self._point.follows and statement.startswith(self._point.follows)
         self._changes = connection.total_changes if follows else None
         if self._is_hit(statement):
-            self._spring(connection, run)
+            self._spring(run)
         if statement in {"COMMIT", "ROLLBACK"}:
             self._followed = False
         return run()
 
     def _is_hit(self, statement: str) -> bool:
         point = self._point
-        if not statement.startswith(point.statement) or (point.follows and not self._followed):
+        if not point.statement or not statement.startswith(point.statement) or (point.follows and not self._followed):
             return False
         self._left -= 1
         return not self._left
 
-    def _spring(self, connection: sqlite3.Connection, run: Callable[[], sqlite3.Cursor]) -> NoReturn:
-        if self._point.lead:
-            connection.cursor().execute(self._point.lead).fetchall()
+    def _spring(self, run: Callable[[], sqlite3.Cursor]) -> NoReturn:
         if self._point.moment == Moment.DURING:
             threading.Thread(target=die_after, args=(self._delay,), daemon=True).start()
         if self._point.moment == Moment.BEFORE:

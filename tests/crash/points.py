@@ -1,12 +1,15 @@
 """The chosen instants at which a daemon kills itself. To add one, add a line to `POINTS`.
 
-A point is found by the statement that the writing connection runs there, so that the product has no hooks for it.
+A point is found by the statement that the writing connection runs there, or by the call that SQLite then makes on a
+file, so that the product has no hooks for it.
 """
 
 from __future__ import annotations
 
 import enum
 from typing import Final, NamedTuple
+
+from tests.faults.shim import Call, File
 
 
 class Moment(enum.StrEnum):
@@ -21,20 +24,24 @@ class Point(NamedTuple):
     """A chosen instant.
 
     Attributes:
-        statement: What the statement begins with.
+        statement: What the statement begins with; empty where a call is meant.
         moment: Before it, within it after a short time, or after it and before anyone hears of it.
         follows: If set, only where a statement that begins so has changed something in the same transaction.
-        lead: A statement to run first, which leaves part of the work done.
         passes: The n-th pass of the point kills, n from 1 to this.
         spare_pages: If set, how many free pages the daemon keeps: few, so that it returns some on each tick.
+        call: What SQLite does there to a file, once the daemon listens; a write is left half done.
+        file: Which file that is.
+        rotates: Whether it is reached only while records move to another master key.
     """
 
-    statement: str
-    moment: Moment
+    statement: str = ""
+    moment: Moment = Moment.BEFORE
     follows: str = ""
-    lead: str = ""
     passes: int = 2
     spare_pages: int | None = None
+    call: Call = Call(0)
+    file: File = File(0)
+    rotates: bool = False
 
 
 _COMMIT: Final = "COMMIT"
@@ -42,6 +49,9 @@ _CHECKPOINT: Final = "PRAGMA wal_checkpoint(TRUNCATE)"
 _VACUUM: Final = "PRAGMA incremental_vacuum"
 _PRUNE: Final = "WITH expired"
 _ERASE: Final = "UPDATE slot SET salt = ?, free = 1"
+_ADOPT: Final = "UPDATE inner_keys"
+_MOVE: Final = "UPDATE secret SET label"
+_FORGET: Final = "DELETE FROM master_key"
 
 POINTS: Final = {
     "before a commit": Point(_COMMIT, Moment.BEFORE, passes=60),
@@ -51,8 +61,9 @@ POINTS: Final = {
     "before the audit rows": Point("INSERT INTO audit ", Moment.BEFORE, passes=60),
     "after the audit rows": Point("INSERT INTO audit ", Moment.AFTER, passes=60),
     "before a checkpoint": Point(_CHECKPOINT, Moment.BEFORE),
-    "within a checkpoint": Point(_CHECKPOINT, Moment.DURING),
-    "before a checkpoint truncates": Point(_CHECKPOINT, Moment.BEFORE, lead="PRAGMA wal_checkpoint(PASSIVE)"),
+    "among the writes of a checkpoint": Point(call=Call.WRITE, file=File.DATABASE, passes=40),
+    "before a checkpoint is synced": Point(call=Call.SYNC, file=File.DATABASE),
+    "before a checkpoint truncates": Point(call=Call.TRUNCATE, file=File.WAL),
     "after a checkpoint": Point(_CHECKPOINT, Moment.AFTER),
     "before a prune is erased": Point(_ERASE, Moment.BEFORE, follows=_PRUNE, passes=1),
     "before a prune commits": Point(_COMMIT, Moment.BEFORE, follows=_PRUNE, passes=1),
@@ -60,4 +71,12 @@ POINTS: Final = {
     "before space is returned": Point(_VACUUM, Moment.BEFORE, spare_pages=0),
     "while space is returned": Point(_VACUUM, Moment.DURING, spare_pages=0),
     "after space was returned": Point(_VACUUM, Moment.AFTER, spare_pages=0),
+    "before a new master key is noted": Point(_ADOPT, Moment.BEFORE, rotates=True),
+    "after a new master key was noted": Point(_COMMIT, Moment.AFTER, follows=_ADOPT, rotates=True),
+    "among the records of a move": Point(_MOVE, Moment.AFTER, passes=20, rotates=True),
+    "before a move commits": Point(_COMMIT, Moment.BEFORE, follows=_MOVE, rotates=True),
+    "after a move has committed": Point(_COMMIT, Moment.AFTER, follows=_MOVE, rotates=True),
+    "before older keys are forgotten": Point(_FORGET, Moment.BEFORE, rotates=True),
+    "before the forgetting commits": Point(_COMMIT, Moment.BEFORE, follows=_FORGET, rotates=True),
+    "after older keys were forgotten": Point(_COMMIT, Moment.AFTER, follows=_FORGET, rotates=True),
 }

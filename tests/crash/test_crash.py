@@ -11,9 +11,11 @@ import pytest
 from tests.crash.harness import Run, launching
 from tests.crash.history import Audit, Operation, Violation, told, violations
 from tests.crash.points import POINTS
+from tests.faults.shim import Shim
 
 _FOLDERS = 4
 _KILLS_PER_FOLDER = 250
+_KILLS_TO_REACH_ALL = 2 * len(POINTS)
 _SHOWN = 5
 
 
@@ -46,14 +48,15 @@ def shortest(history: list[Operation], audit: Audit, found: list[Violation]) -> 
     return f"{chosen.rule}: {chosen.detail}: {chosen.secret}\n{told(history, chosen.secret)}\n  in the trail: {rows}"
 
 
-def test_i1_i2_i3_i8_no_kill_breaks_a_promise(tmp_path: Path, seed: int, kills: int) -> None:
+def test_i1_i2_i3_i8_no_kill_breaks_a_promise(tmp_path: Path, library: Path, seed: int, kills: int) -> None:
     """I1, I2, I3, I8: after every kill, restart and load, all that clients saw and the trail agree; no salt is left."""
+    shim = Shim(library, data=tmp_path / "data", control=tmp_path / "control")
     with contextlib.ExitStack() as stack:
-        run = Run(tmp_path, stack.enter_context(launching(tmp_path)), seed)
+        run = Run(tmp_path, stack.enter_context(launching(tmp_path, shim)), shim, seed)
         for _ in range(kills):
             run.crash()
     audit = run.finish()
     judge(run, audit)
     assert run.seen.kills.total() == kills
-    if kills >= 3 * len(POINTS):
+    if kills >= _KILLS_TO_REACH_ALL:
         assert set(POINTS) <= set(run.seen.kills), f"never reached: {set(POINTS) - set(run.seen.kills)}"
