@@ -58,7 +58,7 @@ class Cycle(RequestResponseCycle):
 
     def _head_of(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the bytes of a head, and learn from it how the body is delimited."""
-        lines = [b"%b: %b\r\n" % field for field in headers]
+        lines = [b"%b: %b\r\n" % field for field in (*self.default_headers, *headers)]
         given = dict(headers)
         if b"content-length" in given:
             self.chunked_encoding = False
@@ -176,7 +176,7 @@ class Protocol(HttpToolsProtocol):
             logger=self.logger,
             access_logger=self.access_logger,
             access_log=False,
-            default_headers=[],
+            default_headers=self.server_state.default_headers,  # `Date`, made anew each second
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
             keep_alive=version != "1.0" and self.parser.should_keep_alive(),
