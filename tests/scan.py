@@ -17,24 +17,29 @@ def found_in(folder: Path, needles: Iterable[bytes]) -> set[bytes]:
     Every file is read as aligned words of 8 bytes, and those are looked up among all words of all needles: that costs
     one pass, however many needles there are.
     """
-    words: dict[bytes, list[tuple[bytes, int]]] = {}
+    words: dict[int, list[tuple[bytes, int]]] = {}
     for needle in needles:
         if len(needle) < NEEDLE_BYTES:
             raise ValueError("a needle is too short to be found at any alignment")
         for at in range(len(needle) - _WORD + 1):
-            words.setdefault(needle[at : at + _WORD], []).append((needle, at))
-    found = set()
+            (word,) = memoryview(needle[at : at + _WORD]).cast("Q")
+            words.setdefault(word, []).append((needle, at))
+    found: set[bytes] = set()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = file.read_bytes()
-        for start in range(0, len(content) - _WORD + 1, _WORD):
-            for needle, at in words.get(content[start : start + _WORD], ()):
-                if _agrees(content, start - at, needle):
-                    found.add(needle)
+        aligned = memoryview(content)[: len(content) // _WORD * _WORD].cast("Q")
+        known = words.keys() & set(aligned)
+        for number, word in enumerate(aligned) if known else ():
+            if word in known:
+                start = number * _WORD
+                found.update(needle for needle, at in words[word] if _agrees(content, start - at, needle))
     return found
 
 
 def _agrees(content: bytes, start: int, needle: bytes) -> bool:
     """Tell whether a needle that would begin at `start` agrees with the content over at least 15 bytes in a row."""
+    if start >= 0 and content.startswith(needle, start):
+        return True
     longest = run = 0
     for at, byte in enumerate(needle):
         place = start + at
