@@ -286,7 +286,7 @@ _DESCRIBED: Final[Json] = {
     "X-Sirr-Status": _varying("^(active|sealed)$", "Whether it can be read."),
     "X-Sirr-Fingerprint": _varying("^[0-9a-f]{16}$", "Only with the bearer, or where none is set.", required=False),
 }
-_RETRY: Final[Json] = {"Retry-After": _varying("^[1-9][0-9]*$", "Seconds until it is worth asking again.")}
+_RETRY: Final[Json] = {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}}
 _OF_STATUS: Final[dict[int, Json]] = {401: _fixed([(b"www-authenticate", b"Bearer")]), 429: _RETRY, 503: _RETRY}
 _HEADERS: Final[Json] = {**_ON_ALL, **_DESCRIBED, **_OF_STATUS[401], **_RETRY}
 
