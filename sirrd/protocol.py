@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 IDLE_SECONDS: Final = 75
@@ -26,6 +26,7 @@ MAX_UNREAD_BYTES: Final = 16 * 1024 * 1024
 _WITHOUT_BODY: Final = frozenset({204, 304})
 SLICE_BYTES: Final = 4 * 1024
 _HEAD_TOO_LARGE: Final = "Request head too large."
+_NOT_HTTP: Final = "Invalid HTTP request received."
 
 
 class Cycle(RequestResponseCycle):
@@ -99,13 +100,30 @@ class Cycle(RequestResponseCycle):
             self.on_response()
 
 
+class _Flow(FlowControl):
+    """Pauses reading and writing; while something is left unparsed, nobody who waits for a body has reading resumed.
+
+    Attributes:
+        holds_back: Whether something is left. No request that is under way needs it: its body came before.
+    """
+
+    holds_back = False
+
+    def resume_reading(self) -> None:
+        """Read on, unless there is enough to be parsed."""
+        if not self.holds_back:
+            super().resume_reading()
+
+
 class Protocol(HttpToolsProtocol):
     """One connection, from its beginning to its end."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
         super().connection_made(transport)
+        self.flow = self._flow = _Flow(transport)
         self.waiting: deque[Cycle] = deque()
+        self._served_now: Cycle | None = None
         self._idle_since = self.loop.time()
         self._is_in_head = False
         self._may_be_in_trailers = False
@@ -114,24 +132,65 @@ class Protocol(HttpToolsProtocol):
         self._unread_bytes = 0
         self._unparsed = b""
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End. uvicorn tells the request that came last; the one that is being served must learn of it, too."""
+        if self._served_now is not None and not self._served_now.response_complete:
+            self._served_now.disconnected = True
+            self._served_now.message_event.set()
+        super().connection_lost(exc)
+
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, slice by slice, until a request has to wait for its turn; then leave the rest."""
         self._unparsed += data
         while self._unparsed and not self.waiting and not self.transport.is_closing():
             piece, self._unparsed = self._unparsed[:SLICE_BYTES], self._unparsed[SLICE_BYTES:]
             self._parse(piece)
+        self._flow.holds_back = bool(self._unparsed)
         if self._unparsed:
             self.flow.pause_reading()
 
     def _parse(self, data: bytes) -> None:
         """Parse a slice; refuse a head, or trailers, that do not end."""
         self._is_fresh = False
-        super().data_received(data)
+        self._feed(data)
         if (self._is_in_head or self._may_be_in_trailers) and not self._is_fresh:
             self._field_bytes += len(data)
             has_many = self._is_in_head and len(self.headers) > MAX_FIELDS
             if (has_many or self._field_bytes > MAX_HEAD_BYTES) and not self.transport.is_closing():
                 self._refuse_fields()
+
+    def _feed(self, data: bytes) -> None:
+        """Have a slice parsed.
+
+        The parser takes whatever follows a head that asks for an upgrade for another protocol, the body included, and
+        the next slice for the next request. No upgrade is ever agreed to, so such a head is parsed anew without its
+        wish, and all behind it stays what it is.
+        """
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._asks_for_upgrade():
+                    return  # a tunnel, which is refused: what was meant for its other end is nothing here
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            except httptools.HttpParserError:
+                self.logger.warning(_NOT_HTTP)
+                self.send_400_response(_NOT_HTTP)
+                return
+            else:
+                return
+
+    def _asks_for_upgrade(self) -> bool:
+        """Tell whether the head that was just parsed wishes for another protocol, rather than for a tunnel."""
+        return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+
+    def _head_without_upgrade(self) -> bytes:
+        """Return the head that was just parsed, but for its `Upgrade`."""
+        fields = [b"%b: %b\r\n" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        return line + b"".join(fields) + b"\r\n"
 
     def _refuse_fields(self) -> None:
         if self._is_in_head:
@@ -161,6 +220,8 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Hand the request to the application, at once or after those that came before it."""
         self._is_in_head = False
+        if self._asks_for_upgrade():
+            return  # it comes again without its wish
         self._unread_bytes = 0
         scope, version, url = self.scope, self.parser.get_http_version(), httptools.parse_url(self.url)
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -178,8 +239,8 @@ class Protocol(HttpToolsProtocol):
             access_log=False,
             default_headers=self.server_state.default_headers,  # `Date`, made anew each second
             message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            expect_100_continue=self.expect_100_continue and version == "1.1",
+            keep_alive=version == "1.1" and not self.parser.should_upgrade() and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
         if getattr(before, "response_complete", True):  # there is none before the first request
@@ -210,11 +271,14 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End a request."""
         self._may_be_in_trailers = False
+        if self._asks_for_upgrade():
+            return
         self.cycle.more_body = False
         self.cycle.message_event.set()
 
     def _start(self, cycle: Cycle) -> None:
         """Let the application serve a request; at its end the server waits for the tasks that are under way."""
+        self._served_now = cycle
         task = self.loop.create_task(self._served(cycle))
         self.tasks.add(task)
 
@@ -230,6 +294,7 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        self._flow.holds_back = False
         self.flow.resume_reading()
         if self.waiting:
             self._start(self.waiting.popleft())

@@ -7,9 +7,12 @@ import logging
 from typing import Any, cast
 
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
-from sirrd.protocol import Cycle
+from sirrd.protocol import Cycle, Protocol
 
 
 class Pipe:
@@ -18,6 +21,7 @@ class Pipe:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.is_closed = False
+        self.is_read = True
 
     def write(self, data: bytes) -> None:
         """See `asyncio.Transport.write`."""
@@ -26,6 +30,21 @@ class Pipe:
     def close(self) -> None:
         """See `asyncio.Transport.close`."""
         self.is_closed = True
+
+    def is_closing(self) -> bool:
+        """See `asyncio.Transport.is_closing`."""
+        return self.is_closed
+
+    def pause_reading(self) -> None:
+        """See `asyncio.Transport.pause_reading`."""
+        self.is_read = False
+
+    def resume_reading(self) -> None:
+        """See `asyncio.Transport.resume_reading`."""
+        self.is_read = True
+
+    def get_extra_info(self, _: str) -> None:
+        """See `asyncio.Transport.get_extra_info`."""
 
 
 def cycle(pipe: Pipe, *, method: str = "GET") -> Cycle:
@@ -138,3 +157,106 @@ async def test_who_left_is_sent_nothing() -> None:
     await request.send(start(LENGTH_2))
     await request.send(body(b"ok"))
     assert pipe.written == []
+
+
+class Served:
+    """A connection, and an application that notes what it is asked, reads the body and answers when it may.
+
+    Attributes:
+        pipe: What is written to the client.
+        protocol: What is told of what the client sends.
+        asked: Method, path and body of every request, in order.
+        may_answer: Whether answers leave.
+    """
+
+    def __init__(self) -> None:
+        self.pipe = Pipe()
+        self.asked: list[tuple[str, str, bytes]] = []
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        config = uvicorn.Config(self, loop="none", http=Protocol, ws="none", lifespan="off", log_config=None)
+        self.protocol = Protocol(config, ServerState(), {})
+        self.protocol.connection_made(cast("asyncio.Transport", self.pipe))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        content = b""
+        while (message := await receive())["type"] == "http.request":
+            content += message["body"]
+            if not message["more_body"]:
+                break
+        self.asked.append((scope["method"], scope["path"], content))
+        await self.may_answer.wait()
+        await send(start(LENGTH_2))
+        await send(body(b"ok"))
+
+    async def gets(self, *pieces: bytes) -> None:
+        """Send pieces, each of which is dealt with before the next, if the server listens."""
+        for piece in pieces:
+            if self.pipe.is_read:
+                self.protocol.data_received(piece)
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+
+WISH = b"POST /first HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+NEXT = b"GET /next HTTP/1.1\r\n\r\n"
+FRAMED = [
+    b"Content-Length: %d\r\n\r\n%b" % (len(NEXT), NEXT),
+    b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(NEXT), NEXT),
+]
+
+
+@pytest.mark.parametrize("framed", FRAMED, ids=["length", "chunked"])
+@pytest.mark.parametrize("size", [1, 7, 9999])
+async def test_the_body_of_a_request_that_wishes_for_an_upgrade_is_its_body(framed: bytes, size: int) -> None:
+    """It is no request of its own, whatever it looks like, and what comes after it is not lost."""
+    served = Served()
+    sent = (WISH + framed) * 2 + NEXT
+    await served.gets(*[sent[at : at + size] for at in range(0, len(sent), size)])
+    assert served.asked == [("POST", "/first", NEXT)] * 2 + [("GET", "/next", b"")]
+    assert len(served.pipe.written) == 3
+
+
+async def test_a_request_for_a_tunnel_is_the_last() -> None:
+    """What follows it was meant for another end."""
+    served = Served()
+    await served.gets(b"CONNECT /first HTTP/1.1\r\n\r\n" + NEXT, NEXT)
+    assert served.asked == [("CONNECT", "/first", b"")]
+    assert served.pipe.is_closed
+
+
+async def test_a_request_that_asks_for_its_body_does_not_have_more_read_than_can_be_parsed() -> None:
+    """While a request waits for its turn, nothing more is taken from the client, whatever the one before it does."""
+    served = Served()
+    served.may_answer.clear()
+    await served.gets(*[NEXT * 1000] * 10)
+    assert len(served.asked) == 1
+    assert not served.pipe.is_read
+    assert len(served.protocol._unparsed) <= 1000 * len(NEXT)
+    served.may_answer.set()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(served.protocol._unparsed) <= 1000 * len(NEXT)
+
+
+async def test_everyone_who_is_being_served_learns_that_the_client_left() -> None:
+    """It is not only the request that came last."""
+    served = Served()
+    served.may_answer.clear()
+    await served.gets(NEXT * 2)
+    first = served.protocol._served_now
+    assert first is not None
+    served.pipe.is_closed = True
+    served.protocol.connection_lost(None)
+    assert (await first.receive())["type"] == "http.disconnect"
+    served.may_answer.set()
+    await asyncio.sleep(0)
+    assert served.pipe.written == []
+
+
+async def test_http_1_0_is_not_told_to_continue() -> None:
+    """It would take that for the answer (RFC 9110, 10.1.1)."""
+    served = Served()
+    await served.gets(b"POST /first HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", b"ok")
+    assert [piece.split(b"\r\n", 1)[0] for piece in served.pipe.written] == [b"HTTP/1.1 200 OK"]
