@@ -4,7 +4,7 @@ After an I/O error the storage is in doubt. A sync that failed is the delicate c
 written and tries them no more, so the next sync succeeds whatever became of them. What was refused may then stand in
 the WAL, whole, for the next start to find, and what was answered before shares its last page with it. So no
 transaction begins until everything that counts has been written anew to another place, the database, and synced there,
-by a checkpoint without an error: see docs/decisions/0012.
+by a checkpoint that leaves nothing in the WAL: see docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Health:
     @property
     def failing(self) -> bool:
         """Whether transactions or checkpoints were last seen to fail."""
-        return self._writes_fail or self._chores_fail
+        return self._writes_fail or self._chores_fail or self.in_doubt
 
     def write_failed(self, error: Exception | None = None) -> None:
         """Learn that a transaction failed, or a unit of it."""
@@ -47,9 +47,13 @@ class Health:
         self._chores_fail = True
         self.in_doubt |= _is_io(error)
 
-    def checkpointed(self) -> None:
-        """Learn that a checkpoint met no error."""
-        self._chores_fail = self.in_doubt = False
+    def checkpointed(self, *, is_empty: bool) -> None:
+        """Learn that a checkpoint met no error, and whether it emptied the WAL, which a reader can hinder.
+
+        What is left there is left in pages whose sync may have failed, and what comes after it would stand behind them.
+        """
+        self._chores_fail = False
+        self.in_doubt &= not is_empty
 
 
 def _is_io(error: Exception | None) -> bool:

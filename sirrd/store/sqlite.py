@@ -103,13 +103,14 @@ class SqliteStore:
                 writing = connect_writer(path)
                 unless_opened.callback(writing.close)
                 bound_wal(writing, min_free_bytes)
+                # What a crash left in the WAL may be in the kernel's memory alone, and would not be synced again.
+                is_sound = checkpoint(writing)
                 keyring = Keyring(masters, settle_keys(writing, masters))
                 queries = await Queries.open(path, keyring=keyring, clock=clock)
                 unless_opened.push_async_callback(queries.close)
                 trail = ChainedTrail(writing, keyring.audit_chain(), clock)
-                # What a crash left in the WAL may be in the kernel's memory alone, and would not be synced again.
-                checkpoint(writing)
                 writer = Writer(writing, trail=trail, clock=clock)
+                writer.health.in_doubt = not is_sound
                 unless_opened.pop_all()
         except (sqlite3.Error, OSError) as error:
             reason = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", None) or "it is no database"

@@ -264,7 +264,11 @@ class Writer:
         try:
             unit.result = unit.work(transaction)
         except Exception as error:  # noqa: BLE001 - what it is, its caller learns
-            if isinstance(error, sqlite3.Error) or self._connection.total_changes != changes:
+            if isinstance(error, sqlite3.Error):
+                logger.warning("a unit of work failed and is run again: %s", _name(error))
+                self.health.write_failed(error)
+                raise _MustUndo from None
+            if self._connection.total_changes != changes:
                 raise _MustUndo from None
             unit.error = error
             del transaction.events[events:]
@@ -312,9 +316,12 @@ class Writer:
         try:
             if self.health.in_doubt:
                 self._checkpoint(self._connection)
-            self._connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
-            begun = self._begin()
-            self._connection.execute("PRAGMA busy_timeout=0")
+            if self.health.in_doubt:
+                failure, begun = sqlite3.OperationalError("a reader keeps the WAL from being truncated"), False
+            else:
+                self._connection.execute(f"PRAGMA busy_timeout={_PATIENCE_MS}")
+                begun = self._begin()
+                self._connection.execute("PRAGMA busy_timeout=0")
         except sqlite3.Error as error:
             begun, failure = False, error
         if begun:
@@ -353,7 +360,7 @@ class Writer:
     def _checkpoint(self, connection: sqlite3.Connection) -> bool:
         self._clear()
         is_empty = checkpoint(connection)
-        self.health.checkpointed()
+        self.health.checkpointed(is_empty=is_empty)
         return is_empty
 
     def _work(self) -> None:

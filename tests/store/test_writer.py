@@ -365,3 +365,35 @@ async def test_a_unit_that_fails_after_it_wrote_has_its_batch_run_again(bench: B
     assert [type(result) for result in results] == [int, Gone]
     assert bench.numbers() == [1]
     assert bench.trail() == ["created"]
+
+
+async def test_doubt_ends_only_when_the_wal_is_empty(bench: Bench) -> None:
+    """A checkpoint that a reader cut short is none: what came after the reader's state is in the WAL alone."""
+    await bench.writer.submit(insert(1))
+    bench.other.execute("BEGIN")
+    assert bench.numbers() == [1]
+    await bench.writer.submit(insert(2))
+    bench.writer.health.in_doubt = True
+    with pytest.raises(Unavailable):
+        await bench.writer.submit(insert(3))
+    assert bench.writer.health.failing
+    bench.other.execute("COMMIT")
+    await bench.writer.submit(insert(4))
+    assert not bench.writer.health.failing
+    assert bench.numbers() == [1, 2, 4]
+
+
+async def test_an_i_o_error_of_a_statement_on_the_event_loop_is_a_doubt(bench: Bench) -> None:
+    """The batch is run again, but not before a checkpoint."""
+    checkpoints: list[str] = []
+    bench.writing.set_trace_callback(lambda sql: checkpoints.append(sql) if "checkpoint" in sql else None)
+
+    def unit(transaction: Transaction) -> bool:
+        if transaction.on_thread:
+            return bench.writer.health.in_doubt
+        error = sqlite3.OperationalError()
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+        raise error
+
+    assert await bench.writer.submit(unit) is False
+    assert len(checkpoints) == 1
