@@ -37,6 +37,7 @@ class Cycle(RequestResponseCycle):
     """
 
     _head = b""
+    _ends_with_connection = False
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
         """Send a part of the answer; the fields must be in lower case, as ASGI asks.
@@ -67,8 +68,12 @@ class Cycle(RequestResponseCycle):
         if self.scope["method"] == "HEAD":
             self.chunked_encoding, self.expected_content_length = False, 0
         elif self.chunked_encoding is None and status not in _WITHOUT_BODY:
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
+            self.chunked_encoding = self.scope["http_version"] == "1.1"
+            if self.chunked_encoding:
+                lines.append(b"transfer-encoding: chunked\r\n")
+            else:
+                # An older client would take the chunks for content: the end of the connection is the end of the body.
+                self._ends_with_connection, self.keep_alive = True, False
         if b"connection" in given:
             # The only value that is ever sent is `close`.
             self.keep_alive = False
@@ -85,7 +90,7 @@ class Cycle(RequestResponseCycle):
         elif self.chunked_encoding:
             chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             body = chunk + b"0\r\n\r\n" if is_last else chunk
-        else:
+        elif not self._ends_with_connection:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0 or (is_last and self.expected_content_length):
                 raise RuntimeError("the body is not as long as its head says")

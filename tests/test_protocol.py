@@ -47,11 +47,11 @@ class Pipe:
         """See `asyncio.Transport.get_extra_info`."""
 
 
-def cycle(pipe: Pipe, *, method: str = "GET") -> Cycle:
+def cycle(pipe: Pipe, *, method: str = "GET", version: str = "1.1") -> Cycle:
     """Return a request that waits for its answer."""
     transport = cast("asyncio.Transport", pipe)
     return Cycle(
-        scope=cast("Any", {"method": method}),
+        scope=cast("Any", {"method": method, "http_version": version}),
         transport=transport,
         flow=FlowControl(transport),
         logger=logging.getLogger(),
@@ -98,6 +98,16 @@ async def test_a_body_of_unknown_length_is_chunked() -> None:
     await request.send(body(b"one", more=True))
     await request.send(body(b""))
     assert b"".join(pipe.written).endswith(b"transfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n")
+
+
+async def test_an_older_client_gets_no_chunks() -> None:
+    """HTTP/1.0 knows none: such a body ends with the connection."""
+    pipe = Pipe()
+    await (request := cycle(pipe, version="1.0")).send(start())
+    await request.send(body(b"one", more=True))
+    await request.send(body(b"two"))
+    assert b"".join(pipe.written) == b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nonetwo"
+    assert pipe.is_closed
 
 
 async def test_an_answer_to_head_has_no_body() -> None:

@@ -176,9 +176,9 @@ def _progress(receive: Receive) -> Generator[Any, Any, Message]:
             raise
         return (yield from steps)
     except asyncio.CancelledError as error:
-        if error.args != (_STALLED,):
+        # Whoever else cancelled the task in the same turn is not to be disappointed.
+        if error.args != (_STALLED,) or task.uncancel():
             raise
-        task.uncancel()
         raise BodyStalled from None
     finally:
         timer.cancel()

@@ -52,7 +52,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 
 
 def bound_wal(connection: sqlite3.Connection, min_free_bytes: int) -> None:
-    """Have the WAL written back before it takes more than a quarter of what is kept free.
+    """Have the WAL written back once it takes a quarter of what is kept free; one batch of long values may add to that.
 
     The longer it may grow, the fewer requests meet a checkpoint; but reads and deletes write to it, too, and must find
     room where new values do not.

@@ -275,7 +275,7 @@ class Writer:
 
     def _run_apart(self, unit: _Unit[Any], transaction: Transaction) -> None:
         """Run a unit in a savepoint of its own, and undo what it has written if it fails."""
-        execute, events = self._connection.execute, len(transaction.events)
+        execute, events, changes = self._connection.execute, len(transaction.events), self._connection.total_changes
         unit.error = None
         execute("SAVEPOINT unit")
         try:
@@ -287,6 +287,8 @@ class Writer:
                 # Some errors destroy the whole transaction (a full disk, say): nobody in the batch has anything.
                 raise
             execute("ROLLBACK TO unit")
+            # What was undone goes on counting as a change.
+            self._changes += self._connection.total_changes - changes
             if isinstance(error, sqlite3.Error):
                 logger.error("a unit of work failed: %s", _name(error), exc_info=error)
                 unit.error = Unavailable()
