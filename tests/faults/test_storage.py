@@ -33,6 +33,11 @@ class Small:
                 filler.write(b"x" * 4096)
         os.truncate(self.inside / "filler", (self.inside / "filler").stat().st_size - leave)
 
+    def fill_without_slack(self) -> None:
+        """Leave nothing free, and no room in a WAL that was written back but is still there."""
+        wait_until(lambda: not (self.inside / "sirrd.db-wal").stat().st_size)
+        self.fill()
+
     def free(self) -> None:
         """Undo `fill`."""
         (self.inside / "filler").unlink()
@@ -85,7 +90,7 @@ def test_a_full_disk_gives_no_value_away_and_recovers(small: Small) -> None:
     """With no byte left nothing is stored, no large read is granted or spent, and `/ready` is 503 without a break."""
     kept = put(small.address, "kept", max_reads=None)
     paths = [put(small.address, f"{n:04}" + LARGE) for n in range(10)]
-    small.fill()
+    small.fill_without_slack()
     wait_until(lambda: ask(small.address, "POST", "/secrets", {"value": LARGE})[0] == 507)
     wait_until(lambda: small.ready() == 503)
     for path in paths:
@@ -109,7 +114,7 @@ def test_a_full_disk_gives_no_value_away_and_recovers(small: Small) -> None:
 def test_what_only_small_writes_find_room_on_is_not_ready(small: Small) -> None:
     """With room for small writes and none for large ones `/ready` is 503, whatever small writes come to."""
     path = put(small.address, LARGE)
-    small.fill(leave=512 * 1024)
+    small.fill(leave=1024 * 1024)
     wait_until(lambda: small.ready() == 503)
     for _ in range(3):
         kept = put(small.address, "small", max_reads=None)
