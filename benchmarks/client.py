@@ -86,6 +86,8 @@ class Client:
             _drive(clients, until=begin + seconds)
             took, spent = time.perf_counter() - begin, time.thread_time() - spent
         latencies = [latency for client in clients for latency in client.latencies]
+        if not latencies:
+            raise LoadError(f"no answer within {seconds} s")
         at = percentiles(corrected(latencies, interval=took * connections / len(latencies)), (0.5, 0.99, 0.999))
         p50, p99, p999 = (seconds * 1000 for seconds in at)
         return Result(len(latencies), len(latencies) / took, p50, p99, p999, spent / took)
@@ -233,12 +235,19 @@ class Paced(threading.Thread):
         # Taken in turns, so that the server finds none idle for long and closes it.
         idle, due = deque(clients), deque[float]()
         next_due = time.perf_counter()
-        while not self._ending.is_set():
-            while next_due <= time.perf_counter():
+        is_ending = False
+        while True:
+            while not is_ending and next_due <= time.perf_counter():
                 due.append(next_due)
                 next_due += self._interval
             while due and idle:
                 idle.popleft().ask(due.popleft())
+            is_ending = self._ending.is_set()
+            # What was due before the end is waited for: the slowest answers must not be those that are not counted.
+            if is_ending and len(idle) == len(clients):
+                return
             pause = min(max(0.0, next_due - time.perf_counter()), _LONGEST_PAUSE_SECONDS)
-            ready, _, _ = select.select(list(by_socket), [], [], pause)
+            ready, _, _ = select.select(list(by_socket), [], [], _STALLED_SECONDS if is_ending else pause)
+            if is_ending and not ready:
+                raise LoadError(f"no answer within {_STALLED_SECONDS} s")
             idle += [by_socket[each] for each in ready if by_socket[each].hear()]

@@ -46,7 +46,7 @@ _CALLS: Final = (
 
 
 class Sampler:
-    """Begins to sample at a SIGUSR1, and at the next one ends and writes what it found into a file."""
+    """Begins to sample at a SIGUSR1, and at the next one ends and writes what it found into a file; then all over."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -70,6 +70,8 @@ class Sampler:
         whole = self._file.with_suffix(".part")
         whole.write_text(json.dumps(found))
         whole.rename(self._file)
+        self._begin = None
+        self._counts.clear()
 
     def _sample(self, _number: int, frame: FrameType | None) -> None:
         self._counts[layer(frame)] += 1

@@ -86,11 +86,11 @@ def test_the_mix_is_what_it_says_and_reads_nothing_twice() -> None:
 
 
 def test_the_paced_load_keeps_its_pace(tmp_path: Path) -> None:
-    """It asks until it is stopped, and has a latency for every answer."""
+    """It asks beside another load until it is stopped, and has a latency for every answer."""
     with started(bare_command(), tmp_path / "log") as bare:
         paced = Paced(bare.address, reads(["/"]), rate=1000, connections=2)
         paced.start()
-        Client(reads(["/"])).run(bare.address, seconds=0.1, connections=2)
+        Client(reads(["/"])).run(bare.address, seconds=0.5, connections=2)
         assert len(paced.stop()) > 1
 
 
@@ -119,7 +119,7 @@ def test_the_altered_daemon_commits_for_each_request(library: Path, tmp_path: Pa
     with started(command, tmp_path / "log", syncs.variables | {"SIRR_MIN_FREE_BYTES": "0"}) as daemon:
         paths = [put(daemon.address, max_reads=None)]
         before = syncs.count()
-        done = Client(reads(paths)).run(daemon.address, seconds=0.2, connections=16)
+        done = Client(reads(paths)).run(daemon.address, seconds=0.5, connections=16)
         assert syncs.count() - before >= done.requests
 
 
@@ -170,15 +170,21 @@ def test_a_sample_belongs_to_the_layer_that_was_at_work() -> None:
 
 def test_the_sampler_writes_what_it_found(tmp_path: Path) -> None:
     """Between two signals it takes samples, and it serves on after that."""
-    samples = tmp_path / "samples"
-    with started(bare_command("--samples", str(samples)), tmp_path / "log") as bare:
-        for _ in range(2):
-            Client(reads(["/"])).run(bare.address, seconds=0.1, connections=4)
-            os.kill(bare.pid, signal.SIGUSR1)
-        wait_until(samples.exists)
-        Client(reads(["/"])).run(bare.address, seconds=0.1, connections=4)
-    found = json.loads(samples.read_text())
-    assert sum(found["samples"].values()) > 0
+    file = tmp_path / "samples"
+    with started(bare_command("--samples", str(file)), tmp_path / "log") as bare:
+
+        def sampled() -> bool:
+            """Sample for a moment, and tell whether the process had the processor long enough for a sample."""
+            file.unlink(missing_ok=True)
+            for _ in range(2):
+                os.kill(bare.pid, signal.SIGUSR1)
+                # A request that is answered proves that the signal before it was seen.
+                Client(reads(["/"])).run(bare.address, seconds=0.2, connections=4)
+            wait_until(file.exists)
+            return bool(json.loads(file.read_text())["samples"])
+
+        wait_until(sampled)
+    found = json.loads(file.read_text())
     assert 0 < found["loop_seconds"] <= found["seconds"]
 
 
