@@ -25,7 +25,8 @@ _PRAGMAS: Final = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-32000",
 )
-_READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY", "PRAGMA cache_size=-16000")
+_READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY")
+_LOOK_UP_PRAGMAS: Final = (*_READER_PRAGMAS, "PRAGMA cache_size=-16000")
 _EXPECTED: Final = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "temp_store": 2, "auto_vacuum": 2}
 _LEAST_WAL_PAGES: Final = 1000
 _MOST_WAL_PAGES: Final = 16_000
@@ -70,7 +71,7 @@ def connect_look_up(path: Path) -> sqlite3.Connection:
     """Open a connection for look-ups on the event loop, which never waits for a lock."""
     connection = sqlite3.connect(_read_only(path), uri=True, isolation_level=None, timeout=0)
     try:
-        for pragma in _READER_PRAGMAS:
+        for pragma in _LOOK_UP_PRAGMAS:
             connection.execute(pragma)
     except BaseException:
         connection.close()

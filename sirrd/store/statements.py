@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from sirrd.keyring import ERASED_SALT, KEY_ID_BYTES, SealedRecord
 from sirrd.model import Terms
 
-PRUNE_BATCH: Final = 1000
+PRUNE_BATCH: Final = 100
 PRUNE_BATCH_BYTES: Final = 4 * 1024 * 1024
 ROTATION_BATCH: Final = 64
 ROTATION_BATCH_BYTES: Final = 1024 * 1024

@@ -7,7 +7,8 @@ failing disk, the whole batch is undone and run again by the thread, each functi
 
 A batch has one owner at a time. The event loop runs the statements of a batch, which touch a few cached pages, and then
 hands the connection to the writer thread for the part that waits for the disk: the commit. While the thread has it,
-new work queues up and becomes the next batch. Long work (a prune, a large value) is run by the thread altogether.
+new work queues up and becomes the next batch. Long work (a prune, a large value) is run by the thread altogether, in
+batches of its own.
 Why the statements are not run by the thread as well stands in docs/decisions/0002.
 
 What must never happen here: a caller hears of success before the commit, an error leaves half of a unit behind, or
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 4096
 MAX_BATCH: Final = 128
+MAX_LONG_BATCH: Final = 8
 _PATIENCE_MS: Final = 5000
 
 
@@ -106,7 +108,9 @@ class Writer:
         self._trail = trail
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Unit[Any]] = deque()
+        self._short: deque[_Unit[Any]] = deque()
+        self._long: deque[_Unit[Any]] = deque()
+        self._long_is_next = False
         self._chore_is_next = True
         self._changes = 0
         self._chores: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
@@ -139,10 +143,10 @@ class Writer:
         """
         if self._closing:
             raise Unavailable
-        if len(self._waiting) >= MAX_WAITING and not own:
+        if len(self._short) + len(self._long) >= MAX_WAITING and not own:
             raise Busy
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._waiting.append(_Unit(work, future, long=long))
+        (self._long if long else self._short).append(_Unit(work, future, long=long))
         self._wake()
         return future
 
@@ -181,17 +185,16 @@ class Writer:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        if self._chores and (self._chore_is_next or not self._waiting):
+        if self._chores and (self._chore_is_next or not (self._short or self._long)):
             self._chore_is_next = False
             chore, future = self._chores.popleft()
             self._jobs.put(lambda: self._run_chore(chore, future))
             return
         self._chore_is_next = True
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
-        batch = [unit for unit in batch if not unit.future.done()]
+        batch = self._next_batch()
         if not batch:
             self._rest()
-        elif self.health.in_doubt or any(unit.long for unit in batch) or not self._begin():
+        elif self.health.in_doubt or batch[0].long or not self._begin():
             self._jobs.put(lambda: self._run_long(batch))
         else:
             try:
@@ -201,9 +204,20 @@ class Writer:
             else:
                 self._jobs.put(lambda: self._commit(batch, finish))
 
+    def _next_batch(self) -> list[_Unit[Any]]:
+        """Take from what waits: short units or long ones, never both, and in turns where both wait.
+
+        So a read waits for the prune that is under way, and not for the one that would share its transaction.
+        """
+        is_long = bool(self._long) and (self._long_is_next or not self._short)
+        self._long_is_next = not is_long
+        waiting, most = (self._long, MAX_LONG_BATCH) if is_long else (self._short, MAX_BATCH)
+        batch = [waiting.popleft() for _ in range(min(len(waiting), most))]
+        return [unit for unit in batch if not unit.future.done()]
+
     def _rest(self) -> None:
         """End a turn; begin the next one if there is work."""
-        if self._waiting or self._chores:
+        if self._short or self._long or self._chores:
             self._loop.call_soon(self._turn)
         else:
             self._busy = False
@@ -213,7 +227,7 @@ class Writer:
         for unit in batch:
             if isinstance(unit.error, NeedsThread) and not unit.long:
                 unit.long, unit.error = True, None
-                self._waiting.append(unit)
+                self._long.append(unit)
             else:
                 unit.settle()
         self._rest()

@@ -198,12 +198,12 @@ async def test_two_puts_of_one_key_at_once_store_one(store: SqliteStore) -> None
 
 async def test_prune_works_in_batches(store: SqliteStore, clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A prune removes a bounded number at a time, and says 0 at the end; other orgs are left alone."""
-    await asyncio.gather(*(put(store, Identity(f"k{n}", f"org{n % 2}"), life=1) for n in range(2400)))
+    await asyncio.gather(*(put(store, Identity(f"k{n}", f"org{n % 2}"), life=1) for n in range(240)))
     clock.at += 1
-    assert await store.prune(org="org0", by=CALLER) == 1000
-    assert await store.prune(org="org0", by=CALLER) == 200
+    assert await store.prune(org="org0", by=CALLER) == 100
+    assert await store.prune(org="org0", by=CALLER) == 20
     assert await store.prune(org="org0", by=CALLER) == 0
-    assert await store.prune(org=None, by=CALLER) == 1000
+    assert await store.prune(org=None, by=CALLER) == 100
 
 
 def steps_of_a_prune(*, expired: int) -> int:

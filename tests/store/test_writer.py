@@ -397,3 +397,27 @@ async def test_an_i_o_error_of_a_statement_on_the_event_loop_is_a_doubt(bench: B
 
     assert await bench.writer.submit(unit) is False
     assert len(checkpoints) == 1
+
+
+async def test_long_units_have_batches_of_their_own(bench: Bench) -> None:
+    """What is short never waits for what is long in its own transaction; both have their turns."""
+    batches: list[list[str]] = []
+
+    def named(name: str) -> Unit:
+        def unit(transaction: Transaction) -> None:
+            if transaction.events == []:
+                batches.append([])
+            transaction.events.append(Event(Action.CREATED, transaction.now, Caller("open"), None))
+            batches[-1].append(name)
+
+        return unit
+
+    long = [bench.writer.submit(named("long"), long=True) for _ in range(module.MAX_LONG_BATCH + 1)]
+    short = [bench.writer.submit(named("short")) for _ in range(module.MAX_BATCH + 1)]
+    await asyncio.gather(*long, *short)
+    assert batches == [
+        ["short"] * module.MAX_BATCH,
+        ["long"] * module.MAX_LONG_BATCH,
+        ["short"],
+        ["long"],
+    ]
