@@ -24,7 +24,7 @@ class Record(NamedTuple):
     """One call, in the order in which they were made.
 
     Attributes:
-        end: Where its record ends in the trace.
+        end: Where its record ends in the traces, one after the other.
         call: What was called.
         file: On which file.
         offset: Where the data goes; of a truncation, the new length.
@@ -81,21 +81,32 @@ class Medium:
         content.extend(bytes(length - len(content)))
 
 
-def records(trace: bytes) -> Iterator[Record]:
-    """Yield the calls in a trace."""
+def records(trace: bytes, before: int) -> Iterator[Record]:
+    """Yield the calls in a trace; the last one may have been cut short by a kill, before it was made."""
     at = 0
-    while at < len(trace):
+    while at + _HEAD.size <= len(trace):
         call, file, offset, length, failed = _HEAD.unpack_from(trace, at)
         at += _HEAD.size
-        data = trace[at : at + length] if call == Call.WRITE else b""
-        at += len(data)
-        yield Record(at, Call(call), File(file), offset, data, bool(failed))
+        size = length if call == Call.WRITE else 0
+        if at + size > len(trace):
+            return
+        yield Record(before + at + size, Call(call), File(file), offset, trace[at : at + size], bool(failed))
+        at += size
 
 
-def cut(trace: Path, at: Iterable[int], chance: random.Random) -> Iterator[tuple[int, dict[File, bytes]]]:
-    """Yield, for lengths that the trace had at some instants, the files that a cut at that instant would have left."""
+def all_records(traces: Iterable[Path]) -> Iterator[Record]:
+    """Yield the calls of one process after the other."""
+    before = 0
+    for trace in traces:
+        content = trace.read_bytes()
+        yield from records(content, before)
+        before += len(content)
+
+
+def cut(traces: Iterable[Path], at: Iterable[int], chance: random.Random) -> Iterator[tuple[int, dict[File, bytes]]]:
+    """Yield, for lengths that the traces had at some instants, the files that a cut at that instant would have left."""
     media = {File.DATABASE: Medium(), File.WAL: Medium()}
-    rest = records(trace.read_bytes())
+    rest = all_records(traces)
     record = next(rest, None)
     for instant in sorted(at):
         while record is not None and record.end <= instant:

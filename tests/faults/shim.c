@@ -1,8 +1,9 @@
 /* A layer between a daemon and the kernel, loaded with LD_PRELOAD, that makes chosen calls on the database files fail.
  *
  * FAULTS_FOLDER names the data folder. FAULTS_CONTROL names a file of one `struct control`, which the test changes at any
- * time. FAULTS_TRACE, if set, names a file to which every write, sync and truncation of database and WAL is appended, so
- * that a test can tell afterwards what had reached the disk: see power.py.
+ * time. FAULTS_TRACE, if set, names a file for every write, sync and truncation of database and WAL, so that a test can
+ * tell afterwards what had reached the disk: see power.py. A write stands there before it is made, a sync after it: of
+ * what a kill cuts short the trace says neither too much nor, of what counts, too little.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -104,7 +105,7 @@ static void keep(uint32_t call, uint32_t file, off_t offset, const void *data, i
 static ssize_t write_at(int fd, const void *data, size_t size, off_t offset, uint32_t file) {
     pthread_mutex_lock(&order);
     ssize_t done = -1;
-    int error = 0;
+    int error;
     if (is_hit(WRITE, file)) {
         if (!control->error) {
             done = real_pwrite(fd, data, size / 2, offset);
@@ -112,10 +113,11 @@ static ssize_t write_at(int fd, const void *data, size_t size, off_t offset, uin
         }
         error = control->error;
     } else {
+        keep(WRITE, file, offset, data, (int64_t)size, 0);
         done = real_pwrite(fd, data, size, offset);
-        error = done < 0 ? errno : 0;
-        if (done > 0)
-            keep(WRITE, file, offset, data, done, 0);
+        error = errno;
+        if (trace >= 0 && done != (ssize_t)size)
+            abort(); /* a disk that fails by itself cannot be told of here */
     }
     pthread_mutex_unlock(&order);
     errno = error;

@@ -50,10 +50,9 @@ class Shim:
         library: As `compiled` made it.
         data: The data folder, which need not be there yet.
         control: A file for the shim's own use.
-        trace: If given, a file to which all that is written, synced and truncated is appended.
     """
 
-    def __init__(self, library: Path, *, data: Path, control: Path, trace: Path | None = None) -> None:
+    def __init__(self, library: Path, *, data: Path, control: Path) -> None:
         control.write_bytes(bytes(_CONTROL.size))
         with control.open("r+b") as file:
             self._control = mmap.mmap(file.fileno(), _CONTROL.size)
@@ -62,8 +61,10 @@ class Shim:
             "FAULTS_FOLDER": str(data.resolve()),
             "FAULTS_CONTROL": str(control),
         }
-        if trace is not None:
-            self.env["FAULTS_TRACE"] = str(trace)
+
+    def tracing(self, trace: Path) -> dict[str, str]:
+        """Return an environment in which one process leaves word of all that it writes, syncs and truncates."""
+        return self.env | {"FAULTS_TRACE": str(trace)}
 
     @property
     def hits(self) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import random
 import sqlite3
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from sirrd.model import Identity
 from sirrd.store.statements import FIND, Row
 from tests.conftest import MASTER_KEY
 from tests.crash.files import chain_faults, file_faults, keyring_of
-from tests.faults.power import cut
+from tests.faults.power import PAGE, Medium, Record, all_records, cut
 from tests.faults.shim import Call, File, Shim
 from tests.parts import ROOT, SIRRD, Process, ask, settings_of, started, wait_until
 
@@ -33,7 +34,7 @@ _BROKEN: Final = (OSError, http.client.HTTPException, ValueError)
 
 @dataclass
 class Answered:
-    """What clients were answered, and how long the trace was by then.
+    """What clients were answered, and how long the traces were by then.
 
     Attributes:
         stored: The value of each secret that was stored.
@@ -51,9 +52,9 @@ class Story:
 
     def __init__(self, folder: Path, library: Path) -> None:
         self.answered = Answered()
-        self.trace = folder / "trace"
+        self.traces: list[Path] = []
         self._folder = folder
-        self.shim = Shim(library, data=folder / "data", control=folder / "control", trace=self.trace)
+        self.shim = Shim(library, data=folder / "data", control=folder / "control")
 
     @contextlib.contextmanager
     def daemon(self) -> Iterator[Process]:
@@ -61,8 +62,10 @@ class Story:
         env = settings_of(
             self._folder / "data", SIRR_MASTER_ENCRYPTION_KEY=MASTER_KEY, SIRR_PRUNE_INTERVAL_SECONDS="0.05"
         )
-        log = self._folder / f"{len(list(self._folder.glob('*.log')))}.log"
-        with started([*SIRRD, "serve"], log=log, cwd=ROOT, env=env | self.shim.env) as daemon:
+        number = len(self.traces)
+        self.traces.append(self._folder / f"{number}.trace")
+        env |= self.shim.tracing(self.traces[-1])
+        with started([*SIRRD, "serve"], log=self._folder / f"{number}.log", cwd=ROOT, env=env) as daemon:
             address = daemon.address()
             clients = [threading.Thread(target=self._load, args=(address, random.Random(n))) for n in range(CLIENTS)]
             for client in clients:
@@ -88,8 +91,8 @@ class Story:
         self.shim.heal()
 
     def position(self) -> int:
-        """Return the length of the trace."""
-        return self.trace.stat().st_size
+        """Return the length of all traces."""
+        return sum(trace.stat().st_size for trace in self.traces)
 
     def _load(self, address: str, chance: random.Random) -> None:
         with contextlib.suppress(*_BROKEN):
@@ -165,7 +168,7 @@ def test_i2_i3_what_was_answered_survives_a_power_cut(tmp_path: Path, library: P
     left = tmp_path / "left"
     left.mkdir()
     lasting = 0
-    for instant, files in cut(story.trace, [*positions, story.position()], chance):
+    for instant, files in cut(story.traces, [*positions, story.position()], chance):
         (left / "sirrd.db").write_bytes(files[File.DATABASE])
         (left / "sirrd.db-wal").write_bytes(files[File.WAL])
         (left / "sirrd.db-shm").unlink(missing_ok=True)
@@ -202,3 +205,54 @@ def is_burned(database: sqlite3.Connection, keyring: Keyring, secret: str) -> bo
     fingerprint = bytes.fromhex(keyring.fingerprint(keyring.lookup(Identity.drop(secret))))
     rows = database.execute("SELECT action FROM audit WHERE fingerprint = ?", (fingerprint,)).fetchall()
     return value_of(database, keyring, secret) is None and rows.count(("burned",)) == 1
+
+
+# The model of the disk itself.
+
+
+def write(offset: int, data: bytes) -> Record:
+    """Return a write to the database."""
+    return Record(0, Call.WRITE, File.DATABASE, offset, data, has_failed=False)
+
+
+def sync(*, has_failed: bool = False) -> Record:
+    """Return a sync of the database."""
+    return Record(0, Call.SYNC, File.DATABASE, 0, b"", has_failed)
+
+
+def left_by(*calls: Record) -> bytes:
+    """Return what is on the disk after some calls and a last sync."""
+    medium = Medium()
+    for call in (*calls, sync()):
+        medium.take(call)
+    return medium.after_a_cut(random.Random(0))
+
+
+def test_pages_of_a_failed_sync_are_lost_until_they_are_written_anew() -> None:
+    """A sync that succeeds later brings back nothing; a write to the page does, with all that processes see in it."""
+    page, other = b"a" * PAGE, b"b" * PAGE
+    assert left_by(write(0, page)) == page
+    assert left_by(write(0, page), sync(), write(0, other), sync(has_failed=True)) == page
+    assert left_by(write(0, page), sync(), write(0, other), sync(has_failed=True), write(0, b"c")) == b"c" + other[1:]
+    assert left_by(write(0, page), sync(has_failed=True), write(PAGE, other)) == bytes(PAGE) + other
+
+
+def test_without_a_sync_each_page_is_there_or_not() -> None:
+    """Of what was written since the last sync the disk may have any pages, and those whole."""
+    medium = Medium()
+    medium.take(write(0, b"a" * PAGE * 2))
+    medium.take(sync())
+    medium.take(write(0, b"b" * PAGE * 2))
+    found = {medium.after_a_cut(random.Random(seed)) for seed in range(50)}
+    assert found == {(a * PAGE) + (b * PAGE) for a in (b"a", b"b") for b in (b"a", b"b")}
+
+
+def test_a_trace_that_a_kill_cut_short_ends_before_its_last_record(tmp_path: Path) -> None:
+    """Half a record is none, and the next process's records follow all the same."""
+    head = struct.Struct("=IIqqq")
+    whole = head.pack(Call.WRITE, File.WAL, 0, 4, 0) + b"data"
+    (tmp_path / "0").write_bytes(whole + whole[:-1])
+    (tmp_path / "1").write_bytes(whole)
+    found = list(all_records([tmp_path / "0", tmp_path / "1"]))
+    assert [each.end for each in found] == [len(whole), 3 * len(whole) - 1]
+    assert [each.data for each in found] == [b"data"] * 2

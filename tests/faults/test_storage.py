@@ -33,23 +33,23 @@ class Small:
                 filler.write(b"x" * 4096)
         os.truncate(self.inside / "filler", (self.inside / "filler").stat().st_size - leave)
 
-    def fill_without_slack(self) -> None:
-        """Leave nothing free, and no room in a WAL that was written back but is still there."""
-        wait_until(lambda: not (self.inside / "sirrd.db-wal").stat().st_size)
-        self.fill()
-
     def free(self) -> None:
         """Undo `fill`."""
         (self.inside / "filler").unlink()
 
+    def fill_for_good(self) -> None:
+        """Leave no free byte, and none in the WAL, whose space a read would find."""
+        wait_until(lambda: not (self.inside / "sirrd.db-wal").stat().st_size)
+        self.fill()
+        wait_until(lambda: self.ready() == 503)
+
     def stays_full(self) -> None:
-        """Check that `/ready` stays 503 over some ticks, which give back what they can."""
+        """Check that `/ready` stays 503 over some ticks, whatever small writes come to."""
         ticks = self._ticks()
 
         def have_passed() -> bool:
             assert self.ready() == 503
             ask(self.address, "POST", "/secrets", {"value": "small"})
-            self.fill()
             return self._ticks() >= ticks + 5
 
         wait_until(have_passed)
@@ -90,9 +90,8 @@ def test_a_full_disk_gives_no_value_away_and_recovers(small: Small) -> None:
     """With no byte left nothing is stored, no large read is granted or spent, and `/ready` is 503 without a break."""
     kept = put(small.address, "kept", max_reads=None)
     paths = [put(small.address, f"{n:04}" + LARGE) for n in range(10)]
-    small.fill_without_slack()
+    small.fill_for_good()
     wait_until(lambda: ask(small.address, "POST", "/secrets", {"value": LARGE})[0] == 507)
-    wait_until(lambda: small.ready() == 503)
     for path in paths:
         status, answer = ask(small.address, "GET", path)
         assert (status, answer.get("code")) == (503, "storage_unavailable")
@@ -114,7 +113,7 @@ def test_a_full_disk_gives_no_value_away_and_recovers(small: Small) -> None:
 def test_what_only_small_writes_find_room_on_is_not_ready(small: Small) -> None:
     """With room for small writes and none for large ones `/ready` is 503, whatever small writes come to."""
     path = put(small.address, LARGE)
-    small.fill(leave=1024 * 1024)
+    small.fill(leave=512 * 1024)
     wait_until(lambda: small.ready() == 503)
     for _ in range(3):
         kept = put(small.address, "small", max_reads=None)
