@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -24,7 +25,7 @@ from sirrd.config import Settings, local_url
 from sirrd.errors import PortTaken
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
-from sirrd.protocol import IDLE_SECONDS, Protocol
+from sirrd.protocol import IDLE_SECONDS, Outbox, Protocol
 
 logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048
@@ -53,9 +54,9 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
     readiness = Readiness()
     app = create_app(settings, readiness=readiness, announced=address)
     config = uvicorn.Config(
-        app,
+        app.served,
         loop="none",
-        http=Protocol,
+        http=functools.partial(Protocol, outbox=Outbox()),  # type: ignore[arg-type]  # made like a class
         ws="none",
         lifespan="off",
         log_config=None,

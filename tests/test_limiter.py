@@ -401,7 +401,7 @@ def test_the_description_has_it() -> None:
 async def test_without_a_rate_there_is_no_limiter(start: Start) -> None:
     """The application is built without the layer: nothing is counted, and a request passes no more than before."""
     async with start() as daemon:
-        edge: Any = daemon.app._served  # type: ignore[attr-defined]
+        edge: Any = daemon.app.served  # type: ignore[attr-defined]
         assert edge._app._app is dispatch
         for _ in range(100):
             assert (await daemon.stranger.get(GONE)).status_code == 404

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from sirrd.protocol import Cycle, Protocol
+from sirrd.protocol import Cycle, Outbox, Protocol
 
 
 class Pipe:
@@ -42,6 +42,10 @@ class Pipe:
     def resume_reading(self) -> None:
         """See `asyncio.Transport.resume_reading`."""
         self.is_read = True
+
+    def abort(self) -> None:
+        """See `asyncio.Transport.abort`."""
+        self.is_closed = True
 
     def get_extra_info(self, _: str) -> None:
         """See `asyncio.Transport.get_extra_info`."""
@@ -185,7 +189,7 @@ class Served:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         config = uvicorn.Config(self, loop="none", http=Protocol, ws="none", lifespan="off", log_config=None)
-        self.protocol = Protocol(config, ServerState(), {})
+        self.protocol = Protocol(config, ServerState(), {}, outbox=Outbox())
         self.protocol.connection_made(cast("asyncio.Transport", self.pipe))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -270,3 +274,50 @@ async def test_http_1_0_is_not_told_to_continue() -> None:
     served = Served()
     await served.gets(b"POST /first HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", b"ok")
     assert [piece.split(b"\r\n", 1)[0] for piece in served.pipe.written] == [b"HTTP/1.1 200 OK"]
+
+
+async def test_answers_of_one_turn_leave_together_in_their_order() -> None:
+    """Nothing is written while requests are being served, and then everything at once."""
+    outbox, pipes = Outbox(), [Pipe(), Pipe()]
+    for number in range(4):
+        outbox.put(cast("asyncio.Transport", pipes[number % 2]), b"%d" % number)
+    assert [pipe.written for pipe in pipes] == [[], []]
+    await asyncio.sleep(0)
+    assert [pipe.written for pipe in pipes] == [[b"0", b"2"], [b"1", b"3"]]
+    await asyncio.sleep(0)
+    assert [pipe.written for pipe in pipes] == [[b"0", b"2"], [b"1", b"3"]]
+
+
+async def test_much_is_not_held_back() -> None:
+    """An outbox has a size; what goes beyond it is written at once, with all before it."""
+    outbox, pipe = Outbox(), Pipe()
+    piece = bytes(100_000)
+    for _ in range(3):
+        outbox.put(cast("asyncio.Transport", pipe), piece)
+    assert pipe.written == [piece] * 3
+
+
+async def test_what_was_answered_is_sent_before_the_connection_closes() -> None:
+    """Whoever closes it: here the server that ends, in the turn in which the answer was made."""
+    served = Served()
+    served.may_answer.clear()
+    await served.gets(NEXT)
+    served.may_answer.set()
+    while not served.protocol.cycle.response_complete:
+        assert served.pipe.written == []
+        await asyncio.sleep(0)
+    served.protocol.shutdown()
+    assert served.pipe.is_closed
+    assert [piece.split(b"\r\n", 1)[0] for piece in served.pipe.written] == [b"HTTP/1.1 200 OK"]
+
+
+async def test_a_request_is_told_to_continue_after_the_answer_before_it() -> None:
+    """Both are written within one turn, and the client tells them apart by their order."""
+    served = Served()
+    wait = b"POST /second HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    await served.gets(NEXT + wait, b"ok")
+    assert [piece.split(b"\r\n", 1)[0].split(b" ", 1)[1] for piece in served.pipe.written] == [
+        b"200 OK",
+        b"100 Continue",
+        b"200 OK",
+    ]

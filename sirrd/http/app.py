@@ -30,18 +30,17 @@ from sirrd.log import RequestLog, default_format, stderr
 class Application(Starlette):
     """Starlette, with layers of our own for requests: why stands in docs/decisions/0009.
 
-    Args:
-        served: What serves requests.
-        lifespan: Opens what they stand on.
+    Attributes:
+        served: What serves requests, for a server that runs the lifespan itself.
     """
 
     def __init__(self, served: ASGIApp, *, lifespan: Lifespan[Application]) -> None:
         super().__init__(lifespan=lifespan)
-        self._served = served
+        self.served = served
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or a message of the lifespan."""
-        await (self._served if scope["type"] == "http" else super().__call__)(scope, receive, send)
+        await (self.served if scope["type"] == "http" else super().__call__)(scope, receive, send)
 
 
 def create_app(
