@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadSetting, Unreadable, WrongKey
@@ -24,6 +28,7 @@ from sirrd.keyring import (
     MasterKeys,
     SealedRecord,
     derive,
+    hkdf,
     pack,
     parse_master_keys,
     unpack,
@@ -390,16 +395,52 @@ def _from_hex(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return row | {name: None if row[name] is None else bytes.fromhex(row[name]) for name in names}
 
 
+RFC_5869 = [
+    (
+        bytes([0x0B]) * 22,
+        bytes(range(13)),
+        bytes(range(0xF0, 0xFA)),
+        "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf34007208d5b887185865",
+    ),
+    (
+        bytes(range(80)),
+        bytes(range(0x60, 0xB0)),
+        bytes(range(0xB0, 0x100)),
+        (
+            "b11e398dc80327a1c8e7f78c596a49344f012eda2d4efad8a050cc4c19afa97c59045a99cac7827271cb41c65e590e09"
+            "da3275600c2f09b8367793a9aca3db71cc30c58179ec3e87c14c01d5c1f3434f1d87"
+        ),
+    ),
+    (
+        bytes([0x0B]) * 22,
+        b"",
+        b"",
+        "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8",
+    ),
+]
+
+
+@pytest.mark.parametrize(("secret", "salt", "info", "output"), RFC_5869)
+def test_hkdf_gives_what_rfc_5869_says(secret: bytes, salt: bytes, info: bytes, output: str) -> None:
+    """Its test cases 1 to 3, whose salts are longer than a block of the hash, and empty."""
+    assert hkdf(secret, salt=salt, info=info, size=len(output) // 2).hex() == output
+
+
+@given(
+    st.binary(max_size=100), st.binary(max_size=100), st.binary(max_size=40), st.integers(min_value=1, max_value=8160)
+)
+def test_hkdf_gives_what_another_one_gives(secret: bytes, salt: bytes, info: bytes, size: int) -> None:
+    """The one of `cryptography`, for any input and every size that there is."""
+    assert hkdf(secret, salt=salt, info=info, size=size) == HKDF(SHA256(), size, salt, info).derive(secret)
+
+
 def test_golden_vectors_open_without_sirrd() -> None:
     """docs/formats.md is enough: a vector opens with nothing but HKDF and AES-GCM."""
-    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - only here
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
-
     vector = json.loads((VECTORS / "drop.json").read_text(encoding="utf-8"))
     sealed_value, terms = bytes.fromhex(vector["sealed"]), vector["terms"]
     assert sealed_value[:1] == b"\x01"
     key_id, nonce, body = sealed_value[1:9], sealed_value[9:21], sealed_value[21:]
-    keys = HKDF(hashes.SHA256(), 64, bytes.fromhex(vector["salt"]), b"sirrd/1/record").derive(
+    keys = HKDF(SHA256(), 64, bytes.fromhex(vector["salt"]), b"sirrd/1/record").derive(
         bytes.fromhex(vector["master_key"])
     )
     numbers = b"".join(
