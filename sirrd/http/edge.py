@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from starlette.requests import ClientDisconnect
@@ -27,6 +28,8 @@ HEADERS: Final = {
 }
 """On every answer, unless the answer has a stricter or fitting one of its own."""
 
+_NAMES: Final = frozenset(HEADERS)
+_FIELDS: Final = tuple(HEADERS.items())
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 
 
@@ -46,13 +49,11 @@ class Edge:
         trace = Trace(self._entropy(REQUEST_ID_BYTES).hex(), self._peers.address(scope))
         scope["state"]["trace"] = trace
 
-        async def stamped(message: Message) -> None:
+        def stamped(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 trace.status = message["status"]
-                headers = HEADERS | dict(message["headers"])
-                headers[b"x-request-id"] = trace.request_id.encode()
-                message["headers"] = list(headers.items())
-            await send(message)
+                message["headers"] = _completed(message["headers"], trace.request_id)
+            return send(message)
 
         try:
             await self._app(scope, receive, stamped)
@@ -72,6 +73,14 @@ class Edge:
                 ),
                 at=self._clock.now(),
             )
+
+
+def _completed(headers: Sequence[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer and those that every answer has; its own stay as they are."""
+    mark = (b"x-request-id", request_id.encode())
+    if _NAMES.isdisjoint([name for name, _ in headers]):
+        return [*_FIELDS, *headers, mark]
+    return [*(HEADERS | dict(headers)).items(), mark]
 
 
 class Net:

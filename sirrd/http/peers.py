@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable
@@ -76,14 +77,20 @@ class Peers:
             forwarded = _listed(scope, b"x-forwarded-host")
             if forwarded and _HOST.fullmatch(forwarded[-1]):
                 return f"{scheme}://{forwarded[-1]}"
-        host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
-        return f"{scheme}://{host if _HOST.fullmatch(host) else _own_address(scope)}"
+        return f"{scheme}://{(_well_formed(hosts[0]) if len(hosts) == 1 else None) or _own_address(scope)}"
 
     def _trusts(self, text: str) -> bool:
         if not self._trusted:
             return False
         address = _parsed(text)
         return address is not None and any(address in network for network in self._trusted)
+
+
+@functools.lru_cache(maxsize=64)
+def _well_formed(host: bytes) -> str | None:
+    """Return the value of a `Host` field, unless it is malformed."""
+    text = host.decode("latin-1")
+    return text if _HOST.fullmatch(text) else None
 
 
 def _listed(scope: Scope, name: bytes) -> list[str]:

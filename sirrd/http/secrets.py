@@ -30,7 +30,7 @@ async def create_in_org(request: Request) -> wire.Answer:
 
 async def read(request: Request) -> wire.Answer:
     """Reveal a secret, spending one read."""
-    caller, target = _reader(request), _target(request)
+    caller, target = _asked(request)
     guards.check_read(request, target)
     opened = await request.state["drop"].read(target, by=caller)
     name = "key" if "org" in request.path_params else "id"
@@ -39,7 +39,7 @@ async def read(request: Request) -> wire.Answer:
 
 async def peek(request: Request) -> wire.Answer:
     """Describe a secret in headers, spending nothing."""
-    caller, target = _reader(request), _target(request)
+    caller, target = _asked(request)
     metadata = await request.state["drop"].peek(target, by=caller)
     return wire.headed(metadata, with_fingerprint=caller.is_operator)
 
@@ -59,15 +59,16 @@ async def remove(request: Request) -> wire.Answer:
     return wire.as_json(200, {"deleted": True}, fingerprint=fingerprint)
 
 
-def _reader(request: Request) -> Caller:
-    """Return who asks for a secret.
+def _asked(request: Request) -> tuple[Caller, Target]:
+    """Return who asks for which secret.
 
     An id is open to anyone who holds it. An org secret needs the bearer, unless the operator lets anyone read it by its
     bare key.
     """
     named = request.path_params
-    is_open = "org" not in named and (looks_like_id(named["id"]) or request.state["context"].org_reads_public)
-    return auth.caller(request) if is_open else auth.operator(request)
+    if "org" not in named and (looks_like_id(named["id"]) or request.state["context"].org_reads_public):
+        return auth.caller(request), _target(request)
+    return auth.operator(request), _target(request)
 
 
 def _target(request: Request) -> Target:
