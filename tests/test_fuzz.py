@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import NOW, Daemon, Start
@@ -447,6 +447,7 @@ async def test_any_query(fuzzed: Fuzzed, path: str, pairs: list[tuple[str, str, 
 
 
 @FUZZ
+@example(query=b"limit=0")
 @given(query=st.one_of(st.binary(max_size=40), st.text("limtcuorsg=&;%+19aA\x00", max_size=40).map(str.encode)))
 async def test_any_bytes_in_a_query(fuzzed: Fuzzed, query: bytes) -> None:
     """Whatever bytes stand in a query, it is answered or refused, and not repeated."""
