@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from sirrd import policy
@@ -78,18 +78,18 @@ class DeadDrop:
         )
         return await self._counted(stored, by)
 
-    async def read(self, target: Target, *, by: Caller) -> Opened:
+    def read(self, target: Target, *, by: Caller) -> Coroutine[Any, Any, Opened]:
         """Reveal a secret, spending one read.
 
         Raises:
             SecretError: It cannot be read; nothing was spent.
             StorageError: The read could not be made durable, so the value stays here.
         """
-        return await self._counted(self._store.claim(target, by=by), by)
+        return self._counted(self._store.claim(target, by=by), by)
 
-    async def peek(self, target: Target, *, by: Caller) -> Metadata:
+    def peek(self, target: Target, *, by: Caller) -> Coroutine[Any, Any, Metadata]:
         """Return what may be known without spending a read; of a sealed secret, too. Errors: `SecretError`."""
-        return await self._counted(self._store.peek(target), by)
+        return self._counted(self._store.peek(target), by)
 
     async def amend(self, target: Target, amendment: Amendment, *, by: Caller) -> Metadata:
         """Change value, reads or lifetime of a secret that seals, and set its count to 0.

@@ -412,7 +412,8 @@ async def test_i9_every_statement_that_finds_a_secret_asks_for_its_life() -> Non
 
 def plans(daemon: Daemon) -> Iterator[tuple[str, str]]:
     """Yield every statement over secrets with SQLite's plan for it."""
-    arguments = {"lookup": b"", "now": 0, "bare": b"", "before": 1, "limit": 1, "org": b"", "longest": 1, "seq": 1}
+    arguments: dict[str, Any] = {"lookup": b"", "bare": b"", "org": b""}
+    arguments |= dict.fromkeys(("now", "before", "limit", "longest", "seq", "most"), 1)
     found = [
         statements.CLAIM,
         statements.COUNT,

@@ -6,7 +6,7 @@ the audit row of every transition in the same transaction (I3). Above it nobody 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sirrd.events import Event
@@ -80,7 +80,7 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, target: Target, *, by: Caller) -> Opened:
+    def claim(self, target: Target, *, by: Caller) -> Awaitable[Opened]:
         """Spend one read, durably, and return the value.
 
         Raises:
@@ -91,7 +91,7 @@ class Store(Protocol):
         """
         ...
 
-    async def peek(self, target: Target) -> Metadata:
+    def peek(self, target: Target) -> Coroutine[Any, Any, Metadata]:
         """Return the metadata of a secret, spending nothing; sealed ones too.
 
         Raises:

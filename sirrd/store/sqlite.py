@@ -16,7 +16,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +52,9 @@ _MEASURE_SECONDS: Final = 1.0
 _MEASURE_BYTES: Final = 1024 * 1024
 _ANY_LENGTH: Final = 2**62
 _VACUUM_STEPS: Final = 64
+_QUIET_SECONDS: Final = 1.0
+_PRUNE_BATCH_BESIDE_OTHERS: Final = 10
+_RESTS: Final = 9  # beside others, statements of a prune run for a tenth of the time
 _CHECKPOINT_TRIES: Final = 10
 _CHECKPOINT_PAUSE_SECONDS: Final = 0.1
 
@@ -172,7 +175,7 @@ class SqliteStore:
         for (is_live,) in transaction.execute(statements.HOLDER, arguments).fetchall():
             raise KeyExists(fingerprint) if is_live else NeedsThread
 
-    async def claim(self, target: Target, *, by: Caller) -> Opened:
+    def claim(self, target: Target, *, by: Caller) -> Awaitable[Opened]:
         """See `Store.claim`."""
 
         def unit(transaction: Transaction) -> Opened:
@@ -186,8 +189,9 @@ class SqliteStore:
             if not row.sealed and not transaction.on_thread:
                 # Too long to be opened here.
                 raise NeedsThread
-            plaintext = self._keyring.open_value(row.record)
-            identity = self._identify(target, row.record, fingerprint)
+            record = row.record
+            plaintext = self._keyring.open_value(record)
+            identity = self._identify(target, record, fingerprint)
             # Only from here on anything is written, under the whole condition once more.
             claimed = transaction.execute(
                 statements.BURN if burns else statements.COUNT,
@@ -203,7 +207,7 @@ class SqliteStore:
             _note(transaction, action, fingerprint, identity, by)
             return Opened(plaintext, fingerprint, target.name)
 
-        return await self._writer.submit(unit)
+        return self._writer.submit(unit)
 
     def _refusal(self, transaction: Transaction, arguments: dict[str, Any]) -> SecretError | NeedsThread:
         """Return why a statement found nothing: it is not there, or too long for the event loop."""
@@ -278,17 +282,24 @@ class SqliteStore:
         """See `Store.prune`."""
         # The plus keeps SQLite from going through all secrets of the org rather than through those that expired.
         statement = statements.PRUNE.format(of_org="" if org is None else "AND +org = :org")
-        arguments = {} if org is None else {"org": self._keyring.org_lookup(org)}
+        arguments: dict[str, Any] = {} if org is None else {"org": self._keyring.org_lookup(org)}
 
-        def unit(transaction: Transaction) -> int:
+        is_quiet = time.monotonic() - self._writer.last_short_at > _QUIET_SECONDS
+        arguments["most"] = statements.PRUNE_BATCH if is_quiet else _PRUNE_BATCH_BESIDE_OTHERS
+
+        def unit(transaction: Transaction) -> tuple[int, float]:
+            began = time.monotonic()
             rows = transaction.execute(statement, {"now": transaction.now, **arguments}).fetchall()
             self._slots.erase(transaction, [slot for _, slot in rows])
             transaction.events += [
                 Event(Action.EXPIRED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _ in rows
             ]
-            return len(rows)
+            return len(rows), time.monotonic() - began
 
-        return await self._writer.submit(unit, long=True, own=by.kind == "daemon")
+        pruned, took = await self._writer.submit(unit, long=True, own=by.kind == "daemon")
+        if not is_quiet:
+            await asyncio.sleep(took * _RESTS)
+        return pruned
 
     async def burn_limited(self, *, after: int, by: Caller) -> tuple[int, int]:
         """Delete one batch of secrets that have a limit of reads; return how many, and after which seq to go on."""
@@ -317,9 +328,9 @@ class SqliteStore:
 
     # Queries.
 
-    async def peek(self, target: Target) -> Metadata:
+    def peek(self, target: Target) -> Coroutine[Any, Any, Metadata]:
         """See `Store.peek`."""
-        return await self._queries.peek(target)
+        return self._queries.peek(target, together=not self._writer.is_busy)
 
     async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
         """See `Store.page`."""

@@ -37,7 +37,8 @@ REMOVE_EXPIRED: Final = f"DELETE FROM secret WHERE lookup = :lookup AND NOT {_LI
 HOLDER: Final = f"SELECT {_LIVE} FROM secret WHERE lookup = :lookup"
 BARE: Final = f"SELECT lookup FROM secret WHERE bare = :bare AND {_LIVE} LIMIT 2"
 ERASE: Final = "UPDATE slot SET salt = ?, free = 1 WHERE id = ?"
-REUSE: Final = "UPDATE slot SET salt = ?, free = 0 WHERE id = (SELECT id FROM slot WHERE free = 1 LIMIT 1) RETURNING id"
+FREE: Final = "SELECT id FROM slot WHERE free = 1 LIMIT ?"
+REUSE: Final = "UPDATE slot SET salt = ?, free = 0 WHERE id = ? AND free = 1"
 APPEND: Final = "INSERT INTO slot (free, salt) VALUES (0, ?)"
 RESALT: Final = "UPDATE slot SET salt = ? WHERE id = ?"
 INSERT: Final = """
@@ -56,7 +57,7 @@ PROBE: Final = "UPDATE audit_chain SET length = ~length WHERE id = (SELECT max(i
 PRUNE: Final = f"""
     WITH expired AS (
         SELECT seq, length(sealed) AS size FROM secret
-        WHERE expires_at IS NOT NULL AND expires_at <= :now {{of_org}} ORDER BY expires_at LIMIT {PRUNE_BATCH}
+        WHERE expires_at IS NOT NULL AND expires_at <= :now {{of_org}} ORDER BY expires_at LIMIT :most
     ), batch AS (
         SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM expired
     )

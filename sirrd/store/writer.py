@@ -5,6 +5,9 @@ one after another, the audit rows of the whole batch, one `COMMIT`. Only then do
 that fails before it has written anything leaves nothing to undo. If one fails later, which takes a damaged record or a
 failing disk, the whole batch is undone and run again by the thread, each function in a savepoint of its own.
 
+What long work writes is written back from the WAL by and by, for at most a tenth of the time, so that a prune does not
+end in a checkpoint that everyone has to wait for.
+
 A batch has one owner at a time. The event loop runs the statements of a batch, which touch a few cached pages, and then
 hands the connection to the writer thread for the part that waits for the disk: the commit. While the thread has it,
 new work queues up and becomes the next batch. Long work (a prune, a large value) is run by the thread altogether, in
@@ -19,9 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -39,6 +44,7 @@ MAX_WAITING: Final = 4096
 MAX_BATCH: Final = 128
 MAX_LONG_BATCH: Final = 8
 _PATIENCE_MS: Final = 5000
+_WRITING_BACK_SHARE: Final = 0.3
 
 
 class NeedsThread(Exception):
@@ -113,6 +119,8 @@ class Writer:
         self._long_is_next = False
         self._chore_is_next = True
         self._changes = 0
+        self._write_back_at = 0.0
+        self.last_short_at = -math.inf
         self._chores: deque[tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]] = deque()
         self._busy = False
         self._closing = False
@@ -175,6 +183,11 @@ class Writer:
         # The thread has nothing left to do but to read the line above.
         await asyncio.to_thread(self._thread.join)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch or a chore is under way, or about to be."""
+        return self._busy
+
     # The event loop's side.
 
     def _wake(self) -> None:
@@ -197,6 +210,7 @@ class Writer:
         elif self.health.in_doubt or batch[0].long or not self._begin():
             self._jobs.put(lambda: self._run_long(batch))
         else:
+            self.last_short_at = time.monotonic()
             try:
                 finish = self._run(batch)
             except _MustUndo:
@@ -316,7 +330,22 @@ class Writer:
                 self._judge(batch)
             except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and nobody may wait for ever
                 self._fail(batch, error)
+        if batch[0].long:
+            self._write_back()
         self._loop.call_soon_threadsafe(self._settle, batch)
+
+    def _write_back(self) -> None:
+        """Write back what is in the WAL, unless that was done a moment ago."""
+        began = time.monotonic()
+        if began < self._write_back_at:
+            return
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            self.health.chore_failed(error)
+            logger.error("the WAL could not be written back: %s", _name(error))
+        ended = time.monotonic()
+        self._write_back_at = ended + (ended - began) / _WRITING_BACK_SHARE
 
     def _judge(self, batch: list[_Unit[Any]]) -> None:
         """Learn from a batch whether writing works; one that wrote nothing, a miss say, tells nothing."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unavailable, WrongKey
 from sirrd.keyring import AuditRow, Keyring, SealedRecord
-from sirrd.model import Amendment, BareKey, Caller, Identity, Plaintext, Target, Terms
+from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Plaintext, Target, Terms
 from sirrd.store import connections, statements
 from sirrd.store import sqlite as module
 from sirrd.store.migrate import APPLICATION_ID, migrations
@@ -137,6 +138,35 @@ async def test_slots_are_reused_and_never_deleted(store: SqliteStore, witness: s
     assert witness.execute("SELECT id, free, salt FROM slot").fetchall() == [(1, 1, bytes(32))]
 
 
+async def test_a_slot_that_is_wrongly_believed_to_be_free_is_left_alone(
+    store: SqliteStore, witness: sqlite3.Connection
+) -> None:
+    """What is remembered of free slots may be of a unit that was undone; only the database knows."""
+    await put(store, KEY)
+    await put(store, DROP)
+    await store.claim(DROP, by=CALLER)
+    store._slots._free += [1, 77, 1]
+    await put(store, Identity("6" * 64))
+    assert (await store.claim(KEY, by=CALLER)).plaintext == VALUE
+    assert [slot for (slot,) in witness.execute("SELECT id FROM slot ORDER BY id")] == [1, 2]
+
+
+async def test_free_slots_of_an_earlier_run_are_found(tmp_path: Path, opened: Opener) -> None:
+    """A start remembers none of them; the first create looks for them, and one that finds none appends."""
+    store = await opened(tmp_path)
+    for n in range(3):
+        await put(store, Identity(f"{n:064x}"))
+    for n in range(2):
+        await store.claim(Identity(f"{n:064x}"), by=CALLER)
+    await store.close()
+    store = await opened(tmp_path)
+    for n in range(3, 6):
+        await put(store, Identity(f"{n:064x}"))
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "sirrd.db")) as reader:
+        assert reader.execute("SELECT count(*), sum(free) FROM slot").fetchall() == [(4, 0)]
+
+
 @pytest.mark.parametrize("way", ["burn", "delete", "prune", "expired key", "amend"])
 async def test_every_way_to_go_erases_the_salt(
     store: SqliteStore, witness: sqlite3.Connection, clock: SetClock, way: str
@@ -196,14 +226,32 @@ async def test_two_puts_of_one_key_at_once_store_one(store: SqliteStore) -> None
     assert outcomes.count(None) == 1
 
 
-async def test_prune_works_in_batches(store: SqliteStore, clock: SetClock, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_prune_works_in_batches(store: SqliteStore, clock: SetClock) -> None:
     """A prune removes a bounded number at a time, and says 0 at the end; other orgs are left alone."""
     await asyncio.gather(*(put(store, Identity(f"k{n}", f"org{n % 2}"), life=1) for n in range(240)))
     clock.at += 1
+    store._writer.last_short_at = -math.inf
     assert await store.prune(org="org0", by=CALLER) == 100
     assert await store.prune(org="org0", by=CALLER) == 20
     assert await store.prune(org="org0", by=CALLER) == 0
     assert await store.prune(org=None, by=CALLER) == 100
+
+
+async def test_a_prune_beside_requests_takes_small_steps_and_rests(
+    store: SqliteStore, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for something meanwhile waits for ten rows at most, and mostly for none."""
+    rested: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rested.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    await asyncio.gather(*(put(store, Identity(f"{n:064x}"), life=1) for n in range(25)))
+    clock.at += 1
+    assert [await store.prune(org=None, by=CALLER) for _ in range(4)] == [10, 10, 5, 0]
+    assert len(rested) == 4
+    assert all(seconds > 0 for seconds in rested)
 
 
 def steps_of_a_prune(*, expired: int) -> int:
@@ -219,7 +267,9 @@ def steps_of_a_prune(*, expired: int) -> int:
         )
         steps: list[None] = []
         connection.set_progress_handler(lambda: steps.append(None), 100)
-        rows = connection.execute(statements.PRUNE.format(of_org=""), {"now": expired}).fetchall()
+        rows = connection.execute(
+            statements.PRUNE.format(of_org=""), {"now": expired, "most": statements.PRUNE_BATCH}
+        ).fetchall()
         assert len(rows) == statements.PRUNE_BATCH
         return len(steps)
 
@@ -496,9 +546,15 @@ async def test_closed_means_unavailable(store: SqliteStore) -> None:
     """After closing, everything is refused, and nothing hangs."""
     await put(store)
     await store.close()
-    for refused in (put(store, KEY), store.claim(DROP, by=CALLER), store.peek(DROP), store.check()):
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: put(store, KEY),
+        lambda: store.claim(DROP, by=CALLER),
+        lambda: store.peek(DROP),
+        store.check,
+    ]
+    for refused in calls:
         with pytest.raises(Unavailable):
-            await refused
+            await refused()
 
 
 async def test_time_is_taken_inside_the_unit(store: SqliteStore, clock: SetClock) -> None:
@@ -554,3 +610,50 @@ async def test_the_wal_stays_within_what_is_kept_free(tmp_path: Path, min_free_b
         assert opened._writing.execute("PRAGMA wal_autocheckpoint").fetchall() == [(pages,)]
     finally:
         await opened.close()
+
+
+# Look-ups that share a read transaction.
+
+
+async def test_look_ups_of_one_turn_share_a_transaction_that_ends_with_it(store: SqliteStore) -> None:
+    """However many there are, it is begun once, and no turn of the event loop finds it open."""
+    await put(store)
+    begun: list[str] = []
+    store._queries._looking_up.set_trace_callback(begun.append)
+    await asyncio.gather(*(store.peek(DROP) for _ in range(20)))
+    await asyncio.sleep(0)
+    assert [text for text in begun if not text.lstrip().startswith("SELECT")] == ["BEGIN", "ROLLBACK"]
+    assert not store._queries._looking_up.in_transaction
+
+
+async def test_look_ups_beside_a_writer_share_nothing(store: SqliteStore) -> None:
+    """A checkpoint must not meet a reader that lasts longer than its query."""
+    await put(store)
+    putting = asyncio.ensure_future(put(store, KEY))
+    await asyncio.sleep(0)
+    assert store._writer.is_busy
+    await store.peek(DROP)
+    assert not store._queries._looking_up.in_transaction
+    await putting
+
+
+async def test_a_look_up_sees_what_was_acknowledged(store: SqliteStore) -> None:
+    """Whoever was told that a secret burned finds it gone, whatever other look-ups are under way."""
+    asked: list[asyncio.Task[Metadata]] = []
+
+    async def keep_asking() -> None:
+        while True:
+            asked.append(asyncio.ensure_future(store.peek(KEY)))
+            await asyncio.sleep(0)
+
+    await put(store, KEY, max_reads=None)
+    asking = asyncio.ensure_future(keep_asking())
+    for n in range(50):
+        identity = Identity(f"{n:064x}")
+        await put(store, identity)
+        assert (await store.peek(identity)).read_count == 0
+        await store.claim(identity, by=CALLER)
+        with pytest.raises(Gone):
+            await store.peek(identity)
+    asking.cancel()
+    assert {metadata.read_count for metadata in await asyncio.gather(*asked)} == {0}

@@ -421,3 +421,42 @@ async def test_long_units_have_batches_of_their_own(bench: Bench) -> None:
         ["short"],
         ["long"],
     ]
+
+
+async def test_what_long_work_writes_is_written_back_at_once(bench: Bench) -> None:
+    """So that no commit ends in a checkpoint of all that a prune has left; short work is left to SQLite's own bound."""
+    seen: list[str] = []
+    bench.writing.set_trace_callback(seen.append)
+    await bench.writer.submit(insert(1))
+    assert not any("wal_checkpoint" in text for text in seen)
+    await bench.writer.submit(insert(2), long=True)
+    assert [text for text in seen if "COMMIT" in text or "wal_checkpoint" in text][-2:] == [
+        "COMMIT",
+        "PRAGMA wal_checkpoint(PASSIVE)",
+    ]
+
+
+async def test_writing_back_takes_a_share_of_the_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it takes long, it is done less often."""
+    seen: list[str] = []
+    bench.writing.set_trace_callback(seen.append)
+    monkeypatch.setattr(module, "_WRITING_BACK_SHARE", 1e-9)
+    for n in range(5):
+        await bench.writer.submit(insert(n), long=True)
+    assert sum("wal_checkpoint" in text for text in seen) == 1
+
+
+async def test_a_failure_to_write_back_is_no_failure_of_the_work(bench: Bench) -> None:
+    """It is committed already; but the storage is not sound, and `/ready` says so."""
+
+    def refuse_checkpoints(action: int, name: str | None, *_: object) -> int:
+        is_it = action == sqlite3.SQLITE_PRAGMA and name == "wal_checkpoint"
+        return sqlite3.SQLITE_DENY if is_it else sqlite3.SQLITE_OK
+
+    bench.writing.set_authorizer(refuse_checkpoints)
+    assert await bench.writer.submit(insert(1), long=True) == 1
+    assert bench.numbers() == [1]
+    assert bench.writer.health.failing
+    bench.allow_all()
+    assert await bench.writer.checkpoint()
+    assert not bench.writer.health.failing
