@@ -14,29 +14,37 @@ from sirrd.deaddrop import DeadDrop
 from sirrd.model import Caller
 
 CHECKPOINT_SECONDS: Final = 60.0
+PRUNE_SECONDS: Final = 10.0
 logger = logging.getLogger(__name__)
 
 
-async def tick(drop: DeadDrop, *, prune: bool = True) -> None:
-    """Do once what is due from time to time: after it, what is gone is gone from the files, too (I8)."""
-    pruned = 0
+async def tick(drop: DeadDrop, *, prune: bool = True, gently: bool = True) -> bool:
+    """Do once what is due from time to time: after it, what is gone is gone from the files, too (I8).
+
+    Returns:
+        Whether nothing is left to prune; what is must not keep the rest waiting.
+    """
+    pruned, is_done = 0, True
     try:
         if prune:
-            pruned = await drop.prune(by=Caller("daemon"))
+            pruned, is_done = await drop.prune(by=Caller("daemon"), seconds=PRUNE_SECONDS, gently=gently)
         await drop.flush()
     finally:
         # Whatever hinders the rest must not keep what has burned in the files.
         kept = await drop.tidy()
     logger.info("tick", extra={"fields": {"pruned": pruned, **kept}})
+    return is_done
 
 
 async def _run(drop: DeadDrop, stopping: asyncio.Event, *, prune_interval_seconds: float) -> None:
     interval = prune_interval_seconds or CHECKPOINT_SECONDS
     ticks_per_prune = math.ceil(interval / CHECKPOINT_SECONDS)
+    keeps_up = True
     for number in itertools.count(1):
         await asyncio.sleep(interval / ticks_per_prune)
         try:
-            await tick(drop, prune=prune_interval_seconds > 0 and number % ticks_per_prune == 0)
+            is_due = prune_interval_seconds > 0 and (number % ticks_per_prune == 0 or not keeps_up)
+            keeps_up = await tick(drop, prune=is_due, gently=keeps_up)
         except Exception as error:  # noqa: BLE001 - the job's edge: the next tick must come whatever this one met
             logger.error("a tick failed: %s", type(error).__name__)
         if stopping.is_set():

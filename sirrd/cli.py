@@ -151,7 +151,7 @@ def _prune(settings: Settings) -> None:
 
     async def offline() -> object:
         async with deaddrop_of(settings, clock=SystemClock(), entropy=SystemEntropy()) as drop:
-            pruned = await drop.prune(by=Caller("local"))
+            pruned, _ = await drop.prune(by=Caller("local"))
             await tick(drop)
             return pruned
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
@@ -124,12 +126,28 @@ class DeadDrop:
                 return
             before = page.before
 
-    async def prune(self, *, org: str | None = None, by: Caller) -> int:
-        """Remove what has expired, in batches that let requests have their turn, and return how many there were."""
+    async def prune(
+        self, *, org: str | None = None, by: Caller, seconds: float = math.inf, gently: bool = True
+    ) -> tuple[int, bool]:
+        """Remove what has expired by now, in batches that let requests have their turn.
+
+        Args:
+            org: Whose, or None for all.
+            by: Who asks.
+            seconds: How long it may take.
+            gently: As in `Store.prune`.
+
+        Returns:
+            How many there were, and whether that was all.
+        """
+        now, ends_at = self._clock.now(), time.monotonic() + seconds
         pruned = 0
-        while batch := await self._store.prune(org=org, by=by):
+        while time.monotonic() < ends_at:
+            batch = await self._store.prune(org=org, by=by, before=now, gently=gently)
             pruned += batch
-        return pruned
+            if not batch:
+                return pruned, True
+        return pruned, False
 
     async def begin_rotation(self) -> int:
         """Seal with the newest master key from now on, and return how many records are still under another one.

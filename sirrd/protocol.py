@@ -6,8 +6,8 @@ head. It parses all that a client pipelines, at a hundred times its size in memo
 size, trailers count for nothing, an unread remainder has a size, a connection that has no request under way has a time,
 and what follows a request that waits for its turn stays as it came.
 
-Answers leave together, at the end of the turn of the event loop that made them: a write that wakes a client between
-two requests costs several times one of a series, and throws the rest out of the processor's caches.
+Answers that one turn of the event loop makes leave together, before the next turn makes others: a write that wakes a
+client between two requests costs several times one of a series, and throws the rest out of the processor's caches.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _NOT_HTTP: Final = "Invalid HTTP request received."
 
 
 class Outbox:
-    """What is to be written to the connections of one event loop, in its order, at the end of this turn of the loop."""
+    """What is to be written to the connections of one event loop, in its order, once this turn of the loop is over."""
 
     def __init__(self) -> None:
         self._pieces: list[tuple[asyncio.Transport, bytes]] = []
         self._bytes = 0
 
     def put(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Write at the end of this turn, or at once if that would be much."""
+        """Write after this turn, or at once if that would be much."""
         if not self._pieces:
             asyncio.get_running_loop().call_soon(self.flush)
         self._pieces.append((transport, data))
@@ -55,7 +55,11 @@ class Outbox:
         """Write what was put in."""
         pieces, self._pieces, self._bytes = self._pieces, [], 0
         for transport, data in pieces:
-            transport.write(data)
+            try:
+                transport.write(data)
+            except RuntimeError:
+                # uvloop says so of a connection that was reset meanwhile: the others must not lose their answers by it.
+                transport.abort()
 
 
 class Outgoing:
@@ -65,7 +69,6 @@ class Outgoing:
         self._transport = transport
         self._outbox = outbox
         self.is_closing = transport.is_closing
-        self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
 
     def write(self, data: bytes) -> None:
@@ -76,6 +79,11 @@ class Outgoing:
         """Send what was written, and close the connection."""
         self._outbox.flush()
         self._transport.close()
+
+    def abort(self) -> None:
+        """Give the kernel what was written, and cut the connection."""
+        self._outbox.flush()
+        self._transport.abort()
 
 
 class Cycle(RequestResponseCycle):
@@ -129,10 +137,10 @@ class Cycle(RequestResponseCycle):
             self.keep_alive = False
         elif not self.keep_alive:
             fields.append((b"connection", b"close"))
-        lines = b"\r\n".join(map(b": ".join, fields))
-        if not lines.count(b"\r") == lines.count(b"\n") == max(len(fields) - 1, 0):
+        lines = b"\r\n".join([*map(b": ".join, fields), b""])
+        if not lines.count(b"\r") == lines.count(b"\n") == len(fields):
             raise RuntimeError("a header field holds a line break")
-        return b"%b%b\r\n\r\n" % (STATUS_LINE[status], lines)
+        return b"%b%b\r\n" % (STATUS_LINE[status], lines)
 
     def _send_body(self, body: bytes, *, is_last: bool) -> None:
         if self.scope["method"] == "HEAD":
@@ -214,6 +222,10 @@ class Protocol(HttpToolsProtocol):
             self._served_now.disconnected = True
             self._served_now.message_event.set()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """Learn that the client sends no more; the event loop closes the connection: what was answered goes out now."""
+        self._outbox.flush()
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, slice by slice, until a request has to wait for its turn; then leave the rest."""

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sirrd.entropy import SystemEntropy
@@ -426,6 +426,7 @@ def test_hkdf_gives_what_rfc_5869_says(secret: bytes, salt: bytes, info: bytes, 
     assert hkdf(secret, salt=salt, info=info, size=len(output) // 2).hex() == output
 
 
+@settings.get_profile("fuzz")
 @given(
     st.binary(max_size=100), st.binary(max_size=100), st.binary(max_size=40), st.integers(min_value=1, max_value=8160)
 )

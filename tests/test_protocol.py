@@ -288,17 +288,27 @@ async def test_answers_of_one_turn_leave_together_in_their_order() -> None:
     assert [pipe.written for pipe in pipes] == [[b"0", b"2"], [b"1", b"3"]]
 
 
-async def test_much_is_not_held_back() -> None:
-    """An outbox has a size; what goes beyond it is written at once, with all before it."""
-    outbox, pipe = Outbox(), Pipe()
-    piece = bytes(100_000)
-    for _ in range(3):
-        outbox.put(cast("asyncio.Transport", pipe), piece)
-    assert pipe.written == [piece] * 3
+class ResetPipe(Pipe):
+    """A transport whose connection was reset: uvloop's refuses to write then."""
+
+    def write(self, _: bytes) -> None:
+        """See `asyncio.Transport.write`."""
+        raise RuntimeError("unable to perform operation; the handler is closed")
 
 
-async def test_what_was_answered_is_sent_before_the_connection_closes() -> None:
-    """Whoever closes it: here the server that ends, in the turn in which the answer was made."""
+async def test_a_connection_that_was_reset_takes_no_other_answer_along() -> None:
+    """Its answer is lost; those before and behind it leave."""
+    outbox, pipes = Outbox(), [Pipe(), ResetPipe(), Pipe()]
+    for pipe in pipes:
+        outbox.put(cast("asyncio.Transport", pipe), b"answer")
+    await asyncio.sleep(0)
+    assert [pipe.written for pipe in pipes] == [[b"answer"], [], [b"answer"]]
+    assert [pipe.is_closed for pipe in pipes] == [False, True, False]
+
+
+@pytest.mark.parametrize("end", ["shutdown", "abort", "eof"])
+async def test_what_was_answered_goes_out_before_the_end(end: str) -> None:
+    """However a connection ends in the turn in which an answer was made, the kernel has it."""
     served = Served()
     served.may_answer.clear()
     await served.gets(NEXT)
@@ -306,9 +316,21 @@ async def test_what_was_answered_is_sent_before_the_connection_closes() -> None:
     while not served.protocol.cycle.response_complete:
         assert served.pipe.written == []
         await asyncio.sleep(0)
-    served.protocol.shutdown()
-    assert served.pipe.is_closed
+    {
+        "shutdown": served.protocol.shutdown,
+        "abort": served.protocol.transport.abort,
+        "eof": served.protocol.eof_received,
+    }[end]()
     assert [piece.split(b"\r\n", 1)[0] for piece in served.pipe.written] == [b"HTTP/1.1 200 OK"]
+
+
+async def test_much_is_not_held_back() -> None:
+    """An outbox has a size; what goes beyond it is written at once, with all before it."""
+    outbox, pipe = Outbox(), Pipe()
+    piece = bytes(100_000)
+    for _ in range(3):
+        outbox.put(cast("asyncio.Transport", pipe), piece)
+    assert pipe.written == [piece] * 3
 
 
 async def test_a_request_is_told_to_continue_after_the_answer_before_it() -> None:

@@ -199,8 +199,10 @@ async def test_a_tick_comes_at_least_once_a_minute(
     slept: list[float] = []
     enough = asyncio.Event()
 
-    async def tick(_: object, *, prune: bool) -> None:
+    async def tick(_: object, *, prune: bool, gently: bool) -> bool:
+        assert gently
         ticked.append(prune)
+        return True
 
     async def sleep(duration: float) -> None:
         slept.append(duration)
@@ -214,6 +216,47 @@ async def test_a_tick_comes_at_least_once_a_minute(
         await asyncio.wait_for(enough.wait(), 5)
     assert ticked == expected
     assert set(slept) == {seconds}
+
+
+async def test_a_prune_that_falls_behind_goes_on_at_the_next_tick_without_rests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Until it has caught up; the interval of prunes does not hold it back."""
+    ticked: list[tuple[bool, bool]] = []
+    enough = asyncio.Event()
+    left = iter([True, True, False, False, True])
+
+    async def tick(_: object, *, prune: bool, gently: bool) -> bool:
+        ticked.append((prune, gently))
+        return next(left)
+
+    async def sleep(_: float) -> None:
+        if len(ticked) == 5:
+            enough.set()
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(background, "tick", tick)
+    monkeypatch.setattr("sirrd.background.asyncio.sleep", sleep)
+    async with background.ticking(None, prune_interval_seconds=180):  # type: ignore[arg-type]
+        await asyncio.wait_for(enough.wait(), 5)
+    assert ticked == [(False, True), (False, True), (True, True), (True, False), (True, False)]
+
+
+async def test_a_tick_writes_counts_and_empties_the_wal_whatever_is_left_to_prune(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prune has its time; what it did not come to is told, and waits for the next tick."""
+    await daemon.put(ttl_seconds=1)
+    daemon.clock.at += 1
+    daemon.drop.note(Action.DENIED, by=Caller("anonymous"))
+    daemon.clock.at += 60
+    monkeypatch.setattr(background, "PRUNE_SECONDS", 0.0)
+    assert not await background.tick(daemon.drop)
+    store: Any = daemon.drop._store
+    assert await store._queries.fetch("SELECT action FROM audit", {}) == [("created",), ("denied",)]
+    monkeypatch.undo()
+    assert await background.tick(daemon.drop)
+    assert await store._queries.fetch("SELECT action FROM audit ORDER BY seq DESC LIMIT 1", {}) == [("expired",)]
 
 
 async def test_a_tick_that_fails_while_it_is_cancelled_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ async def _listed(request: Request, query: wire.ListQuery, *, org: str | None) -
 async def prune(request: Request) -> wire.Answer:
     """Remove what has expired."""
     caller = auth.operator(request)
-    pruned = await request.state["drop"].prune(by=caller)
+    pruned, _ = await request.state["drop"].prune(by=caller)
     return wire.as_json(200, {"pruned": pruned})
 
 
@@ -51,7 +51,7 @@ async def prune_org(request: Request) -> wire.Answer:
     """Remove what has expired in one org."""
     caller = auth.operator(request)
     org = wire.org(request)
-    pruned = await request.state["drop"].prune(org=org, by=caller)
+    pruned, _ = await request.state["drop"].prune(org=org, by=caller)
     return wire.as_json(200, {"pruned": pruned})
 
 

@@ -128,8 +128,15 @@ class Store(Protocol):
         """Return at most `limit` live secrets that are older than the sequence number `before`."""
         ...
 
-    async def prune(self, *, org: str | None, by: Caller) -> int:
-        """Remove one batch of expired secrets and return how many; 0 means that none is left."""
+    async def prune(self, *, org: str | None, by: Caller, before: int | None = None, gently: bool = True) -> int:
+        """Remove one batch of expired secrets and return how many; 0 means that none is left.
+
+        Args:
+            org: Whose, or None for all.
+            by: Who asks.
+            before: Only what had expired at that time in Unix seconds, or None for now.
+            gently: Whether to take small steps, with rests, while there are requests.
+        """
         ...
 
     async def record(self, events: Sequence[Event]) -> None:

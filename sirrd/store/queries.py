@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Queries:
         self._looking_up = looking_up
         self._keyring = keyring
         self._clock = clock
+        self._is_in_turn = False
 
     @classmethod
     async def open(cls, path: Path, *, keyring: Keyring, clock: Clock) -> Queries:
@@ -54,15 +55,15 @@ class Queries:
         self._looking_up.close()
         await self._reading.close()
 
-    async def peek(self, target: Target, *, together: bool = False) -> Metadata:
+    async def peek(self, target: Target, *, may_share: Callable[[], bool] = lambda: False) -> Metadata:
         """See `Store.peek`.
 
         Args:
             target: What is asked about.
-            together: Whether all look-ups of this turn of the event loop may share one read transaction, which saves
-                most of what a look-up costs. Only while nothing is written: a checkpoint must not meet it.
+            may_share: Tells whether all look-ups of this turn of the event loop may share one read transaction, which
+                saves most of what a look-up costs. Only while nothing is written: a checkpoint must not meet it.
         """
-        if together:
+        if may_share():
             self._begin_turn()
         now = self._clock.now()
         if isinstance(target, Identity):
@@ -111,13 +112,16 @@ class Queries:
 
     def _begin_turn(self) -> None:
         # What is wrong with the connection, the query itself will find.
+        if self._is_in_turn:
+            return
+        self._is_in_turn = True
+        asyncio.get_running_loop().call_soon(self._end_turn)
         with contextlib.suppress(sqlite3.Error):
-            if not self._looking_up.in_transaction:
-                self._looking_up.execute("BEGIN")
-                asyncio.get_running_loop().call_soon(self._end_turn)
+            self._looking_up.execute("BEGIN")
 
     def _end_turn(self) -> None:
-        with contextlib.suppress(sqlite3.Error):  # it was closed meanwhile
+        self._is_in_turn = False
+        with contextlib.suppress(sqlite3.Error):  # there is none if it failed to begin, or was closed meanwhile
             self._looking_up.execute("ROLLBACK")
 
     async def _look_up(self, sql: str, arguments: dict[str, Any]) -> list[Any]:

@@ -35,11 +35,10 @@ class Slots:
         Raises:
             Unavailable: SQLite did not say which slot is new.
         """
-        while self._free or self._may_be_more:
-            if not self._free:
-                rows = transaction.execute(statements.FREE, (_MOST_REMEMBERED,)).fetchall()
-                self._free, self._may_be_more = [slot for (slot,) in rows], bool(rows)
-                continue
+        if self._may_be_more and not self._free:
+            rows = transaction.execute(statements.FREE, (_MOST_REMEMBERED,)).fetchall()
+            self._free, self._may_be_more = [slot for (slot,) in rows], bool(rows)
+        while self._free:
             slot = self._free.pop()
             if transaction.execute(statements.REUSE, (salt, slot)).rowcount == 1:
                 return slot

@@ -55,6 +55,7 @@ _VACUUM_STEPS: Final = 64
 _QUIET_SECONDS: Final = 1.0
 _PRUNE_BATCH_BESIDE_OTHERS: Final = 10
 _RESTS: Final = 9  # beside others, statements of a prune run for a tenth of the time
+_LONGEST_REST_SECONDS: Final = 0.1
 _CHECKPOINT_TRIES: Final = 10
 _CHECKPOINT_PAUSE_SECONDS: Final = 0.1
 
@@ -278,18 +279,20 @@ class SqliteStore:
 
         return await self._writer.submit(unit)
 
-    async def prune(self, *, org: str | None, by: Caller) -> int:
+    async def prune(self, *, org: str | None, by: Caller, before: int | None = None, gently: bool = True) -> int:
         """See `Store.prune`."""
         # The plus keeps SQLite from going through all secrets of the org rather than through those that expired.
         statement = statements.PRUNE.format(of_org="" if org is None else "AND +org = :org")
         arguments: dict[str, Any] = {} if org is None else {"org": self._keyring.org_lookup(org)}
 
-        is_quiet = time.monotonic() - self._writer.last_short_at > _QUIET_SECONDS
-        arguments["most"] = statements.PRUNE_BATCH if is_quiet else _PRUNE_BATCH_BESIDE_OTHERS
+        rests = gently and time.monotonic() - self._writer.last_short_at < _QUIET_SECONDS
+        # For one org each batch goes through what has expired in all: the fewer there are, the better.
+        arguments["most"] = _PRUNE_BATCH_BESIDE_OTHERS if rests and org is None else statements.PRUNE_BATCH
 
         def unit(transaction: Transaction) -> tuple[int, float]:
             began = time.monotonic()
-            rows = transaction.execute(statement, {"now": transaction.now, **arguments}).fetchall()
+            now = transaction.now if before is None else before
+            rows = transaction.execute(statement, {"now": now, **arguments}).fetchall()
             self._slots.erase(transaction, [slot for _, slot in rows])
             transaction.events += [
                 Event(Action.EXPIRED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _ in rows
@@ -297,8 +300,8 @@ class SqliteStore:
             return len(rows), time.monotonic() - began
 
         pruned, took = await self._writer.submit(unit, long=True, own=by.kind == "daemon")
-        if not is_quiet:
-            await asyncio.sleep(took * _RESTS)
+        if rests and pruned:
+            await asyncio.sleep(min(took * _RESTS, _LONGEST_REST_SECONDS))
         return pruned
 
     async def burn_limited(self, *, after: int, by: Caller) -> tuple[int, int]:
@@ -330,7 +333,7 @@ class SqliteStore:
 
     def peek(self, target: Target) -> Coroutine[Any, Any, Metadata]:
         """See `Store.peek`."""
-        return self._queries.peek(target, together=not self._writer.is_busy)
+        return self._queries.peek(target, may_share=self._writer.rests)
 
     async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
         """See `Store.page`."""

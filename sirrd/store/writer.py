@@ -5,8 +5,8 @@ one after another, the audit rows of the whole batch, one `COMMIT`. Only then do
 that fails before it has written anything leaves nothing to undo. If one fails later, which takes a damaged record or a
 failing disk, the whole batch is undone and run again by the thread, each function in a savepoint of its own.
 
-What long work writes is written back from the WAL by and by, for at most a tenth of the time, so that a prune does not
-end in a checkpoint that everyone has to wait for.
+What long work writes is written back from the WAL by and by, for at most about a quarter of the time, so that a prune
+does not end in a checkpoint that everyone has to wait for.
 
 A batch has one owner at a time. The event loop runs the statements of a batch, which touch a few cached pages, and then
 hands the connection to the writer thread for the part that waits for the disk: the commit. While the thread has it,
@@ -65,10 +65,9 @@ class Transaction:
         events: What was done, for the audit trail; a unit adds to it, and what it added is kept only if it succeeds.
     """
 
-    __slots__ = ("connection", "events", "execute", "now", "on_thread")
+    __slots__ = ("events", "execute", "now", "on_thread")
 
     def __init__(self, connection: sqlite3.Connection, now: int, *, on_thread: bool) -> None:
-        self.connection = connection
         self.execute = connection.execute
         self.now = now
         self.on_thread = on_thread
@@ -183,10 +182,9 @@ class Writer:
         # The thread has nothing left to do but to read the line above.
         await asyncio.to_thread(self._thread.join)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a batch or a chore is under way, or about to be."""
-        return self._busy
+    def rests(self) -> bool:
+        """Tell whether no batch and no chore is under way, or about to be."""
+        return not self._busy
 
     # The event loop's side.
 
@@ -330,7 +328,8 @@ class Writer:
                 self._judge(batch)
             except Exception as error:  # noqa: BLE001 - the thread's edge: it must live on, and nobody may wait for ever
                 self._fail(batch, error)
-        if batch[0].long:
+                finish = None
+        if finish is not None and batch[0].long:
             self._write_back()
         self._loop.call_soon_threadsafe(self._settle, batch)
 

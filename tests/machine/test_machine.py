@@ -178,7 +178,7 @@ def deleting(target: Target) -> Step:
 
 def pruning(org: str | None = None) -> Step:
     """Remove what has expired, in one org or in all."""
-    return Step(lambda drop: drop.prune(org=org, by=BY), lambda model: model.prune(org))
+    return Step(lambda drop: drop.prune(org=org, by=BY), lambda model: (model.prune(org), True))
 
 
 def rotating() -> Step:

@@ -247,11 +247,33 @@ async def test_a_prune_beside_requests_takes_small_steps_and_rests(
         rested.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", rest)
+    monkeypatch.setattr(module, "_QUIET_SECONDS", math.inf)
     await asyncio.gather(*(put(store, Identity(f"{n:064x}"), life=1) for n in range(25)))
     clock.at += 1
     assert [await store.prune(org=None, by=CALLER) for _ in range(4)] == [10, 10, 5, 0]
-    assert len(rested) == 4
-    assert all(seconds > 0 for seconds in rested)
+    assert len(rested) == 3
+    assert all(0 < seconds <= 0.1 for seconds in rested)
+
+
+async def test_a_prune_that_is_in_a_hurry_does_not_rest(
+    store: SqliteStore, clock: SetClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it take small steps, whoever waits."""
+    monkeypatch.setattr(module, "_QUIET_SECONDS", math.inf)
+    monkeypatch.setattr(module, "_LONGEST_REST_SECONDS", math.inf)
+    monkeypatch.setattr(module, "_RESTS", math.inf)
+    await asyncio.gather(*(put(store, Identity(f"{n:064x}"), life=1) for n in range(25)))
+    clock.at += 1
+    assert [await store.prune(org=None, by=CALLER, gently=False) for _ in range(2)] == [25, 0]
+
+
+async def test_a_prune_leaves_what_expires_while_it_goes_on(store: SqliteStore, clock: SetClock) -> None:
+    """So it ends, however fast others expire."""
+    for n in range(3):
+        await put(store, Identity(f"{n:064x}"), life=1 + n)
+    clock.at += 2
+    assert await store.prune(org=None, by=CALLER, before=NOW + 1) == 1
+    assert await store.prune(org=None, by=CALLER, before=NOW + 1) == 0
 
 
 def steps_of_a_prune(*, expired: int) -> int:
@@ -631,7 +653,7 @@ async def test_look_ups_beside_a_writer_share_nothing(store: SqliteStore) -> Non
     await put(store)
     putting = asyncio.ensure_future(put(store, KEY))
     await asyncio.sleep(0)
-    assert store._writer.is_busy
+    assert not store._writer.rests()
     await store.peek(DROP)
     assert not store._queries._looking_up.in_transaction
     await putting
