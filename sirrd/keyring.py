@@ -1,8 +1,7 @@
 """The server's only cryptography: seal, open, blind index, fingerprint, audit chain.
 
 What is made here and what it looks like byte by byte stands in `docs/formats.md`, with vectors in `tests/vectors/`.
-AES-256-GCM comes from `cryptography`, SHA-256 from the standard library. HMAC and HKDF, a few lines each, stand here:
-they are needed several times a request, and general ones take twice as long. No key serves two purposes.
+AES-256-GCM comes from `cryptography`, HMAC and HKDF from `kdf`. No key serves two purposes.
 Nothing here may log, or put a key, a name or a value into an error or a repr (I6).
 
 Three kinds of keys:
@@ -18,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import hmac
 import re
 import struct
@@ -32,6 +30,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sirrd.entropy import Entropy
 from sirrd.errors import BadSetting, Unreadable, WrongKey
 from sirrd.events import Event
+from sirrd.kdf import KeyedHash, hkdf
 from sirrd.model import BareKey, Identity, Plaintext, Terms
 
 KEY_BYTES: Final = 32
@@ -43,11 +42,8 @@ ERASED_SALT: Final = bytes(SALT_BYTES)
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
-_BLOCK_BYTES: Final = 64
 _HEAD_BYTES: Final = len(_VERSION) + KEY_ID_BYTES + _NONCE_BYTES
 _MASTER_KEY = re.compile(r"[0-9A-Fa-f]{64}")
-_INNER_PAD: Final = bytes(byte ^ 0x36 for byte in range(256))
-_OUTER_PAD: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class MasterKey(NamedTuple):
@@ -93,52 +89,9 @@ def parse_master_keys(text: str) -> tuple[MasterKey, ...]:
     return keys
 
 
-def _hmac(key: bytes, message: bytes) -> bytes:
-    """Return HMAC-SHA256 (RFC 2104): 32 bytes."""
-    if len(key) > _BLOCK_BYTES:
-        key = hashlib.sha256(key).digest()
-    block = key.ljust(_BLOCK_BYTES, b"\0")
-    inner = hashlib.sha256(block.translate(_INNER_PAD) + message).digest()
-    return hashlib.sha256(block.translate(_OUTER_PAD) + inner).digest()
-
-
-def hkdf(secret: bytes, *, salt: bytes, info: bytes, size: int) -> bytes:
-    """Derive `size` bytes by HKDF-SHA256 (RFC 5869); there are at most 8160 of them."""
-    key = _hmac(salt, secret)
-    block = output = _hmac(key, info + b"\1")
-    while len(output) < size:
-        block = _hmac(key, block + info + bytes([len(output) // len(block) + 1]))
-        output += block
-    return output[:size]
-
-
 def derive(secret: bytes, *, salt: bytes, purpose: bytes, size: int = KEY_BYTES) -> bytes:
     """Derive a key for one purpose."""
     return hkdf(secret, salt=salt, info=b"sirrd/1/" + purpose, size=size)
-
-
-class KeyedHash:
-    """HMAC-SHA256 (RFC 2104) under one key, with the key's two blocks hashed beforehand.
-
-    That is a third of what `hmac` takes for a message of a hundred bytes; and unlike `hmac.digest` it keeps the
-    interpreter's lock, whose loss costs a busy event loop more than the hash.
-    """
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, key: bytes) -> None:
-        if len(key) > _BLOCK_BYTES:
-            raise ValueError("a longer key would have to be hashed first")
-        block = key.ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(block.translate(_INNER_PAD))
-        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
-
-    def __call__(self, message: bytes) -> bytes:
-        """Return 32 bytes."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(message)
-        outer.update(inner.digest())
-        return outer.digest()
 
 
 def pack(*parts: bytes) -> bytes:
@@ -405,6 +358,7 @@ def _bound(key_id: bytes, lookup: bytes, terms: Terms) -> bytes:
             -1 if terms.max_reads is None else terms.max_reads,
             terms.delete,
         )
+        + (terms.lock or b"")
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from sirrd.errors import BadField, BadPath
 
 MAX_TTL_SECONDS: Final = 315_360_000
+PROOF_BYTES: Final = 32
 MAX_READS: Final = 2_147_483_647
 
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -111,12 +112,14 @@ class Terms(NamedTuple):
         expires_at: Unix seconds, or None: never. Expired means `now >= expires_at`.
         max_reads: 1 to 2 147 483 647, or None: unlimited.
         delete: Whether the last read burns the secret (True) or seals it (False).
+        lock: SHA-256 of the proof that a reader has to show, 32 bytes; or None.
     """
 
     created_at: int
     expires_at: int | None
     max_reads: int | None
     delete: bool
+    lock: bytes | None = None
 
 
 class Metadata(NamedTuple):
@@ -145,9 +148,26 @@ class Metadata(NamedTuple):
         return None if self.terms.max_reads is None else max(0, self.terms.max_reads - self.read_count)
 
     @property
+    def locked(self) -> bool:
+        """Whether a reader has to show a proof."""
+        return self.terms.lock is not None
+
+    @property
     def status(self) -> Literal["active", "sealed"]:
         """Whether it can be read, or waits for its owner."""
         return "sealed" if self.reads_remaining == 0 else "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a reader shows for a lock, as it was decoded; nothing at all if it was malformed."""
+
+    shown: bytes = field(repr=False)
+
+    @property
+    def is_well_formed(self) -> bool:
+        """Whether it can be the proof of any lock."""
+        return len(self.shown) == PROOF_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +225,14 @@ class Draft:
         ttl_seconds: Seconds to live, None for as long as the operator allows, UNSET for the operator's default.
         max_reads: Reads allowed, None for unlimited, UNSET for the operator's default.
         delete: Whether the last read burns (True) or seals (False).
+        lock: As in `Terms`.
     """
 
     plaintext: Plaintext
     ttl_seconds: int | Unset | None = UNSET
     max_reads: int | Unset | None = UNSET
     delete: bool = True
+    lock: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,11 +243,18 @@ class Amendment:
         plaintext: The new value, or UNSET.
         ttl_seconds: Seconds to live from now on, None for as long as the operator allows.
         max_reads: Reads allowed from now on, None for unlimited.
+        lock: The new lock, None for no lock from now on.
     """
 
     plaintext: Plaintext | Unset = UNSET
     ttl_seconds: int | Unset | None = UNSET
     max_reads: int | Unset | None = UNSET
+    lock: bytes | Unset | None = UNSET
+
+    @property
+    def leaves_lock_behind(self) -> bool:
+        """Whether a value is to be replaced whose lock would stay, though it was made for the old one."""
+        return not isinstance(self.plaintext, Unset) and isinstance(self.lock, Unset)
 
 
 CallerKind: TypeAlias = Literal["bearer", "open", "anonymous", "local", "daemon"]

@@ -1,4 +1,4 @@
-"""Writes the vectors of keyring format 1: `scripts/vectors FOLDER`."""
+"""Writes the vectors of keyring format 1 and of links of version 1: `scripts/vectors FOLDER`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sirrd import link
 from sirrd.events import Action, Event
 from sirrd.keyring import InnerKeys, Keyring, MasterKey, MasterKeys
 from sirrd.model import BareKey, Caller, Identity, Plaintext, Terms
@@ -17,6 +18,18 @@ CASES = {
     "drop": (Identity("ab" * 32), "s3cret", Terms(CREATED_AT, None, 1, delete=True)),
     "drop-with-a-life": (Identity("01" * 32), "grüße\n\0", Terms(CREATED_AT, CREATED_AT + 3600, None, delete=True)),
     "org-secret": (Identity("DB_PASSWORD", "acme"), "hunter2", Terms(CREATED_AT, None, 2_147_483_647, delete=False)),
+    "locked-drop": (
+        Identity("ef" * 32),
+        "sirr1.s3cret",
+        Terms(CREATED_AT, None, 1, delete=True, lock=bytes(range(32))),
+    ),
+}
+LINKS = {
+    "text": (None, link.Content(b"s3cret")),
+    "text-with-a-passphrase": ("cafe\u0301 und grüße", link.Content("grüße\n\0".encode())),
+    "file": (None, link.Content(bytes(range(256)), "Bericht über 2026.pdf", "application/pdf")),
+    "file-with-a-passphrase": ("correct horse battery staple", link.Content(b"#!/bin/sh\n", "run.sh", "text/x-sh")),
+    "empty-file": (None, link.Content(b"", "empty", "application/octet-stream")),
 }
 
 
@@ -47,7 +60,7 @@ def vector(name: str) -> dict[str, Any]:
         "name": identity.name,
         "org": identity.org,
         "value": value,
-        "terms": terms._asdict(),
+        "terms": {key: term.hex() if isinstance(term, bytes) else term for key, term in terms._asdict().items()},
         "lookup": record.lookup.hex(),
         "fingerprint": ring.fingerprint(record.lookup),
         "salt": record.salt.hex(),
@@ -85,12 +98,32 @@ def _audit(ring: Keyring, identity: Identity, fingerprint: str) -> dict[str, Any
     }
 
 
+def link_vector(name: str) -> dict[str, Any]:
+    """Return one case of a link."""
+    passphrase, content = LINKS[name]
+    entropy = CountedEntropy(name)
+    fragment = link.Fragment.make(entropy, needs_passphrase=passphrase is not None)
+    keys = fragment.keys(passphrase)
+    return {
+        "fragment": str(fragment),
+        "passphrase": passphrase,
+        "key": keys.encryption.hex(),
+        "proof": keys.shown_proof,
+        "lock": keys.lock,
+        "name": content.name,
+        "type": content.media_type,
+        "data": content.data.hex(),
+        "value": link.seal(content, keys.encryption, entropy),
+    }
+
+
 def main() -> None:
     """Write all cases into the folder that is named."""
-    folder = Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in CASES:
-        (folder / f"{name}.json").write_text(json.dumps(vector(name), indent=2, ensure_ascii=False) + "\n")
+    for kind, cases, make in (("keyring-v1", CASES, vector), ("link-v1", LINKS, link_vector)):
+        folder = Path(sys.argv[1]) / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in cases:
+            (folder / f"{name}.json").write_text(json.dumps(make(name), indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
