@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sirrd import policy
@@ -21,16 +22,20 @@ from sirrd.errors import (
     Gone,
     NoNewerKey,
     NoRoom,
+    ProofMismatch,
+    ProofRequired,
     Sealed,
     SecretError,
     StartupError,
     StorageError,
+    TooManyProofs,
     Unavailable,
     Unreadable,
 )
 from sirrd.events import Action, Tally
 from sirrd.keyring import MasterKeys
-from sirrd.model import Amendment, Caller, Draft, Identity, Metadata, Opened, Plaintext, Target, Unset
+from sirrd.locks import Guesses
+from sirrd.model import Amendment, Caller, Draft, Identity, Metadata, Opened, Plaintext, Proof, Target, Unset
 from sirrd.store import Page, Store
 
 ID_BYTES: Final = 32
@@ -57,6 +62,7 @@ class DeadDrop:
         self._clock = clock
         self._entropy = entropy
         self._tally = Tally()
+        self._guesses = Guesses()
 
     async def drop(self, draft: Draft, *, by: Caller) -> Metadata:
         """Store a dead drop under a new random id.
@@ -80,14 +86,14 @@ class DeadDrop:
         )
         return await self._counted(stored, by)
 
-    def read(self, target: Target, *, by: Caller) -> Coroutine[Any, Any, Opened]:
-        """Reveal a secret, spending one read.
+    def read(self, target: Target, *, by: Caller, proof: Proof | None = None) -> Coroutine[Any, Any, Opened]:
+        """Reveal a secret, spending one read; a locked one to whoever shows the proof.
 
         Raises:
             SecretError: It cannot be read; nothing was spent.
             StorageError: The read could not be made durable, so the value stays here.
         """
-        return self._counted(self._store.claim(target, by=by), by)
+        return self._counted(self._store.claim(target, by=by, unlock=partial(self._guesses.check, proof)), by)
 
     def peek(self, target: Target, *, by: Caller) -> Coroutine[Any, Any, Metadata]:
         """Return what may be known without spending a read; of a sealed secret, too. Errors: `SecretError`."""
@@ -112,6 +118,16 @@ class DeadDrop:
     async def delete(self, target: Target, *, by: Caller) -> str:
         """Delete a secret for good, sealed or not, and return its fingerprint. Errors: `SecretError`."""
         return await self._counted(self._store.remove(target, by=by), by)
+
+    async def destroy(self, target: Target, proof: Proof, *, by: Caller) -> str:
+        """Delete a locked secret for good, for whoever shows its proof, and return its fingerprint.
+
+        Raises:
+            Unauthorised: It is not locked.
+            SecretError: It is not there, or this is not its proof.
+        """
+        unlock = partial(self._guesses.check, proof)
+        return await self._counted(self._store.destroy(target, by=by, unlock=unlock), by)
 
     async def page(self, *, org: str | None = None, before: int | None = None, limit: int) -> Page:
         """Return one page of a list, newest first."""
@@ -229,4 +245,11 @@ class DeadDrop:
             raise
 
 
-_MEANS: Final = {Gone: Action.MISSED, Sealed: Action.REFUSED, Unreadable: Action.UNREADABLE}
+_MEANS: Final = {
+    Gone: Action.MISSED,
+    Sealed: Action.REFUSED,
+    Unreadable: Action.UNREADABLE,
+    ProofRequired: Action.UNPROVEN,
+    ProofMismatch: Action.UNPROVEN,
+    TooManyProofs: Action.UNPROVEN,
+}

@@ -24,6 +24,10 @@
     │   ├── KeyExists               that key is live in that org
     │   ├── AmbiguousKey            a bare key that several orgs hold
     │   ├── NotAmendable            it burns on its last read, so it cannot be amended
+    │   ├── ProofRequired           it is locked, and no proof was shown
+    │   ├── ProofMismatch           it is locked, and what was shown is not its proof
+    │   ├── TooManyProofs           of late too many wrong proofs were shown: carries how long to wait
+    │   ├── Locked                  a new value for a locked secret has to bring its lock
     │   └── Unreadable              the stored record does not open
     ├── StorageError                the store cannot do it now: nothing is half done
     │   ├── Busy                    the queue is full
@@ -213,6 +217,38 @@ class NotAmendable(SecretError):
     """A secret that burns on its last read cannot be amended."""
 
     code = "not_amendable"
+
+
+class ProofRequired(SecretError):
+    """The secret is locked, and no proof was shown; nothing was spent."""
+
+    code = "proof_required"
+
+
+class ProofMismatch(SecretError):
+    """The secret is locked, and what was shown is not its proof; nothing was spent."""
+
+    code = "proof_mismatch"
+
+
+class TooManyProofs(SecretError):
+    """Too many wrong proofs for this secret within a minute; this one was not looked at, and nothing was spent.
+
+    Attributes:
+        retry_seconds: After how many whole seconds, 1 to 60, another one is looked at.
+    """
+
+    code = "too_many_proofs"
+
+    def __init__(self, fingerprint: str, retry_seconds: int) -> None:
+        super().__init__(fingerprint)
+        self.retry_seconds = retry_seconds
+
+
+class Locked(SecretError):
+    """A new value under an old lock could be read by nobody, or by the wrong people: the lock has to come with it."""
+
+    code = "locked"
 
 
 class Unreadable(SecretError):

@@ -27,6 +27,7 @@ class Action(enum.StrEnum):
     ROTATED = "rotated"
     MISSED = "missed"
     REFUSED = "refused"
+    UNPROVEN = "unproven"
     DENIED = "denied"
     LIMITED = "limited"
     UNREADABLE = "unreadable"

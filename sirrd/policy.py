@@ -56,7 +56,7 @@ def drafted(draft: Draft, *, caps: Caps, now: int) -> Terms:
     """Return the terms that a new secret gets, at a time in Unix seconds; the draft was checked."""
     ttl = caps.default_ttl_seconds if isinstance(draft.ttl_seconds, Unset) else draft.ttl_seconds
     max_reads = caps.default_max_reads if isinstance(draft.max_reads, Unset) else draft.max_reads
-    return Terms(now, _expiry(ttl, caps, now), max_reads, draft.delete)
+    return Terms(now, _expiry(ttl, caps, now), max_reads, draft.delete, draft.lock)
 
 
 def amended(terms: Terms, amendment: Amendment, *, caps: Caps, now: int) -> Terms:
@@ -65,6 +65,7 @@ def amended(terms: Terms, amendment: Amendment, *, caps: Caps, now: int) -> Term
     return terms._replace(
         expires_at=terms.expires_at if isinstance(ttl, Unset) else _expiry(ttl, caps, now),
         max_reads=terms.max_reads if isinstance(max_reads, Unset) else max_reads,
+        lock=terms.lock if isinstance(amendment.lock, Unset) else amendment.lock,
     )
 
 

@@ -26,7 +26,7 @@ async def test_a_list_tells_the_metadata_and_no_value(daemon: Daemon) -> None:
     answer = await daemon.client.get("/secrets")
     assert "CANARY" not in answer.text
     org_secret, drop = answer.json()["secrets"]
-    common = {"created_at": NOW, "read_count": 0, "status": "active"}
+    common = {"created_at": NOW, "read_count": 0, "status": "active", "locked": False}
     assert len(drop.pop("fingerprint")) == len(org_secret.pop("fingerprint")) == 16
     assert drop == {"key": secret, "org": None, "expires_at": NOW + 9, "max_reads": 1, "delete": True, **common}
     assert org_secret == {"key": "k", "org": "acme", "expires_at": None, "max_reads": None, "delete": False, **common}

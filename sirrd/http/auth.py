@@ -28,6 +28,11 @@ def caller(request: Request) -> Caller:
     return Caller("anonymous", trace.address)
 
 
+def is_stranger(request: Request) -> bool:
+    """Tell whether the request does not even try to show the master API key, though one is set."""
+    return request.state["context"].bearer is not None and not fields(request.scope, b"authorization")
+
+
 def operator(request: Request) -> Caller:
     """Return who asks, if they may use the protected routes.
 

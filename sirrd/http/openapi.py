@@ -40,17 +40,23 @@ _SEGMENTS: Final[Json] = {
     "key": {"name": "key", "description": "The key.", "schema": {"type": "string", "pattern": KEY}},
     "org": {"name": "org", "description": "The org.", "schema": {"type": "string", "pattern": ORG}},
 }
+_PROOF: Final[Json] = {
+    "name": "X-Sirr-Proof",
+    "in": "header",
+    "description": "What opens the lock of a locked secret: 32 bytes in unpadded base64url.",
+    "schema": {"type": "string"},
+}
 _TEXTS: Final = {
     400: "The path, the query or the body is malformed.",
     401: "The bearer is missing, malformed or wrong.",
-    403: "The request comes from another site or a prefetch, or needs a server that has a master API key.",
+    403: "From another site or a prefetch, without the proof of a lock, or for a server with a master API key only.",
     404: "Burned, expired, deleted or never there.",
     408: "The body made no progress for 30 s.",
     409: "The state of the secret, or another secret, does not allow it.",
     410: "Sealed: its reads are used up.",
     413: "The body or the value is too large.",
     415: "The body is not declared as application/json in UTF-8.",
-    429: "Too many requests from this address, where the operator has set a rate limit.",
+    429: "Too many wrong proofs for this secret, or, where a rate is set, too many requests from this address.",
     500: "The stored record does not open and was not spent, or something went wrong.",
     503: "The storage cannot serve the request now.",
     507: "There is not enough free disk space.",
@@ -178,6 +184,7 @@ def _one_secret(opened: str, suffix: str, reading: list[Json]) -> Json:
             "Reveal a secret, spending one read.",
             {"200": _json("The value.", opened), **_refused([400, 401, 403, 404, 409, 410, 429, 500, 503])},
             security=reading,
+            parameters=[_PROOF],
         ),
         "head": _operation(
             f"peek{suffix}",
@@ -197,9 +204,10 @@ def _one_secret(opened: str, suffix: str, reading: list[Json]) -> Json:
         ),
         "delete": _operation(
             f"delete{suffix}",
-            "Delete a secret, sealed or not.",
-            {"200": _json("Deleted.", "Deleted"), **_refused([400, 401, 404, 409, 429, 500, 503])},
-            security=_BEARER,
+            "Delete a secret, sealed or not; a locked one by its proof, too, without a bearer.",
+            {"200": _json("Deleted.", "Deleted"), **_refused([400, 401, 403, 404, 409, 429, 500, 503])},
+            security=[*_BEARER, {}],
+            parameters=[_PROOF],
         ),
     }
 
@@ -212,7 +220,13 @@ def _links(suffix: str = "", **parameters: str) -> Json:
 
 
 def _operation(
-    name: str, summary: str, answers: Json, *, body: str | None = None, security: list[Json] | None = None
+    name: str,
+    summary: str,
+    answers: Json,
+    *,
+    body: str | None = None,
+    security: list[Json] | None = None,
+    parameters: Sequence[Json] = (),
 ) -> Json:
     operation: Json = {
         "operationId": name,
@@ -220,6 +234,8 @@ def _operation(
         "security": _ANYONE if security is None else security,
         "responses": dict(sorted(answers.items())),
     }
+    if parameters:
+        operation["parameters"] = list(parameters)
     if body is not None:
         operation["requestBody"] = {"required": True, "content": _of_schema(body)}
     return operation
@@ -284,6 +300,7 @@ _DESCRIBED: Final[Json] = {
     "X-Sirr-Created-At": _varying("^[0-9]+$", "Unix seconds."),
     "X-Sirr-Expires-At": _varying("^[0-9]+$", "Unix seconds; absent if it never expires.", required=False),
     "X-Sirr-Status": _varying("^(active|sealed)$", "Whether it can be read."),
+    "X-Sirr-Locked": _varying("^true$", "A reader has to show a proof; absent if not.", required=False),
     "X-Sirr-Fingerprint": _varying("^[0-9a-f]{16}$", "Only with the bearer, or where none is set.", required=False),
 }
 _RETRY: Final[Json] = {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}}
@@ -369,6 +386,7 @@ def _schemas() -> Json:
         max_reads=maybe_number,
         read_count=number,
         delete={"type": "boolean"},
+        locked={"type": "boolean"},
         status={"enum": ["active", "sealed"]},
     )
     secrets = _object(

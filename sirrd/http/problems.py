@@ -50,6 +50,10 @@ TABLE: Final[dict[type[SirrdError], Problem]] = {
     errors.KeyExists: Problem(409, "a secret with this key exists in this org"),
     errors.AmbiguousKey: Problem(409, "several orgs hold this key: use /orgs/{org}/secrets/{key}"),
     errors.NotAmendable: Problem(409, "a secret that burns on its last read cannot be changed"),
+    errors.ProofRequired: Problem(403, "the secret is locked: the request has to show its proof"),
+    errors.ProofMismatch: Problem(403, "the secret is locked, and this is not its proof"),
+    errors.TooManyProofs: Problem(429, "too many wrong proofs for this secret; try again later"),
+    errors.Locked: Problem(409, "the secret is locked: a new value has to come with a lock, or with null"),
     errors.Unreadable: Problem(500, "the stored record cannot be opened; the read was not spent"),
     errors.Busy: Problem(503, "too much is waiting; try again"),
     errors.Unavailable: Problem(503, "the storage is not available; try again"),
@@ -100,7 +104,7 @@ def _headers(error: SirrdError) -> list[Header]:
         return [(b"allow", error.allowed.encode())]
     if isinstance(error, errors.Unauthorised):
         return [(b"www-authenticate", b"Bearer")]
-    if isinstance(error, errors.RateLimited):
+    if isinstance(error, errors.RateLimited | errors.TooManyProofs):
         return [(b"retry-after", b"%d" % error.retry_seconds)]
     if isinstance(error, errors.Busy | errors.Unavailable):
         return [(b"retry-after", RETRY_SECONDS)]
@@ -111,7 +115,7 @@ def _headers(error: SirrdError) -> list[Header]:
 
 def _present(status: int, text: str, code: str, field: str | None, headers: list[Header], *, as_page: bool) -> Answer:
     if as_page:
-        title, advice = _PAGES.get(status, ("This did not work", ""))
+        title, advice = _PAGES.get(code) or _PAGES.get(status, ("This did not work", ""))
         return html.page(status, title, f"<p>{escape(_sentence(text))} {advice}</p>", headers)
     return as_json(status, {"error": text, "code": code} | ({} if field is None else {"field": field}), headers)
 
@@ -120,7 +124,8 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
-_PAGES: Final = {
+_PAGES: Final[dict[int | str, tuple[str, str]]] = {
+    "proof_required": ("This secret is locked", "Nothing has been used up."),
     400: ("This link is not complete", "Copy the whole link, or ask whoever sent it for a new one."),
     404: ("This secret is gone", "If you have not seen it, ask whoever sent the link for a new one."),
     410: ("This secret is sealed", "Whoever sent the link can open it again."),

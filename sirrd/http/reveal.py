@@ -33,6 +33,12 @@ async def reveal(request: Request) -> Answer:
 
 
 def _invitation(metadata: Metadata) -> str:
+    if metadata.locked:
+        return (
+            "<p>It is locked: only the whole link, with the part behind the #, opens it. "
+            "Open that link with the command <code>sirr get</code>.</p>\n"
+            "<p><small>Opening this page has not used it up.</small></p>"
+        )
     remaining = metadata.reads_remaining
     if remaining is None:
         often = "It can be opened any number of times until it expires or is removed."

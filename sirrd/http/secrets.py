@@ -32,7 +32,7 @@ async def read(request: Request) -> wire.Answer:
     """Reveal a secret, spending one read."""
     caller, target = _asked(request)
     guards.check_read(request, target)
-    opened = await request.state["drop"].read(target, by=caller)
+    opened = await request.state["drop"].read(target, by=caller, proof=wire.proof(request))
     name = "key" if "org" in request.path_params else "id"
     return wire.as_strings(200, opened.fingerprint, **{name: opened.name, "value": opened.plaintext.text()})
 
@@ -53,9 +53,14 @@ async def amend(request: Request) -> wire.Answer:
 
 
 async def remove(request: Request) -> wire.Answer:
-    """Delete a secret for good."""
-    caller, target = auth.operator(request), _target(request)
-    fingerprint = await request.state["drop"].delete(target, by=caller)
+    """Delete a secret for good. Its recipient, who has the proof of its lock and no bearer, may do that, too."""
+    drop, proof = request.state["drop"], wire.proof(request)
+    if proof is not None and auth.is_stranger(request):
+        caller, target = auth.caller(request), _target(request)
+        fingerprint = await drop.destroy(target, proof, by=caller)
+    else:
+        caller, target = auth.operator(request), _target(request)
+        fingerprint = await drop.delete(target, by=caller)
     return wire.as_json(200, {"deleted": True}, fingerprint=fingerprint)
 
 

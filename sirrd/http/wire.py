@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from sirrd.errors import BadBody, BadField, BadPath, BodyStalled, BodyTooLarge, UnsupportedMediaType
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
-from sirrd.model import MAX_READS, MAX_TTL_SECONDS, UNSET, Amendment, Draft, Metadata, Plaintext, is_key, is_org
+from sirrd.model import MAX_READS, MAX_TTL_SECONDS, UNSET, Amendment, Draft, Metadata, Plaintext, Proof, is_key, is_org
 from sirrd.store import Page
 
 BODY_PROGRESS_SECONDS: Final = 30.0
@@ -28,6 +28,7 @@ MAX_LIMIT: Final = 1000
 _JSON: Final = re.compile(rb'application/json[ \t]*(;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?;?', re.IGNORECASE)
 _CURSOR_VERSION: Final = 1
 _SEQUENCE_BYTES: Final = 8
+_PROOF: Final = re.compile(rb"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 32 bytes: no padding, and no bit left over
 _CURSOR: Final = re.compile(r"[A-Za-z0-9_-]{12}")  # nine bytes: no padding
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -44,6 +45,8 @@ class _Body(BaseModel):
 Ttl = Annotated[StrictInt, Field(ge=1, le=MAX_TTL_SECONDS, description="Seconds to live.")]
 Reads = Annotated[StrictInt, Field(ge=1, le=MAX_READS, description="Reads allowed.")]
 
+Lock = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
+
 
 class PutBody(_Body):
     """A new dead drop."""
@@ -54,6 +57,9 @@ class PutBody(_Body):
     ttl_seconds: Ttl | None = Field(None, description="Seconds to live; null: as long as the operator allows.")
     max_reads: Reads | None = Field(1, description="Reads allowed; null: unlimited.")
     delete: StrictBool = Field(default=True, description="Whether the last read burns (true) or seals (false).")
+    lock: Lock | None = Field(
+        None, repr=False, description="SHA-256, in hex, of the 32 bytes that a reader has to show; null: no lock."
+    )
 
 
 class OrgPutBody(PutBody):
@@ -72,6 +78,9 @@ class PatchBody(_Body):
     value: StrictStr = Field("", min_length=1, repr=False, description="The new value.")
     ttl_seconds: Ttl | None = Field(None, description="Seconds to live from now on; null: as long as allowed.")
     max_reads: Reads | None = Field(None, description="Reads allowed from now on; null: unlimited.")
+    lock: Lock | None = Field(
+        None, repr=False, description="As for a new one; null removes it. A new value for a locked secret needs it."
+    )
 
 
 BodyT = TypeVar("BodyT", bound=_Body)
@@ -102,7 +111,22 @@ async def amendment(request: Request) -> Amendment:
         Plaintext.of(body.value) if "value" in given else UNSET,
         body.ttl_seconds if "ttl_seconds" in given else UNSET,
         body.max_reads if "max_reads" in given else UNSET,
+        _lock(body.lock) if "lock" in given else UNSET,
     )
+
+
+def _lock(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
+
+
+def proof(request: Request) -> Proof | None:
+    """Return what the request shows for a lock; what is malformed, or there more than once, proves nothing."""
+    shown = fields(request.scope, b"x-sirr-proof")
+    if not shown:
+        return None
+    if len(shown) > 1 or _PROOF.fullmatch(shown[0]) is None:
+        return Proof(b"")
+    return Proof(base64.urlsafe_b64decode(shown[0] + b"="))
 
 
 def _draft(body: PutBody) -> Draft:
@@ -112,6 +136,7 @@ def _draft(body: PutBody) -> Draft:
         body.ttl_seconds if "ttl_seconds" in given else UNSET,
         body.max_reads if "max_reads" in given else UNSET,
         body.delete,
+        _lock(body.lock),
     )
 
 
@@ -216,6 +241,7 @@ _RULES: Final = {
     "ttl_seconds": f"ttl_seconds must be an integer from 1 to {MAX_TTL_SECONDS}, or null",
     "max_reads": f"max_reads must be an integer from 1 to {MAX_READS}, or null",
     "delete": "delete must be true or false",
+    "lock": "lock must be 64 lower-case hex digits, or null",
 }
 
 
@@ -383,6 +409,7 @@ def described(metadata: Metadata) -> dict[str, Any]:
         "max_reads": terms.max_reads,
         "read_count": metadata.read_count,
         "delete": terms.delete,
+        "locked": metadata.locked,
         "status": metadata.status,
     }
 
@@ -399,6 +426,8 @@ def headed(metadata: Metadata, *, with_fingerprint: bool) -> Answer:
         (b"x-sirr-created-at", b"%d" % terms.created_at),
         (b"x-sirr-status", status.encode()),
     ]
+    if metadata.locked:
+        headers.append((b"x-sirr-locked", b"true"))
     if terms.expires_at is not None:
         headers.append((b"x-sirr-expires-at", b"%d" % terms.expires_at))
     if with_fingerprint:

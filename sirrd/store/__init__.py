@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sirrd.events import Event
 from sirrd.keyring import MasterKeys
+from sirrd.locks import Unlock, refuse
 from sirrd.model import Amendment, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms
 
 
@@ -80,13 +81,14 @@ class Store(Protocol):
         """
         ...
 
-    def claim(self, target: Target, *, by: Caller) -> Awaitable[Opened]:
-        """Spend one read, durably, and return the value.
+    def claim(self, target: Target, *, by: Caller, unlock: Unlock = refuse) -> Awaitable[Opened]:
+        """Spend one read, durably, and return the value; a locked one only if `unlock` lets it pass.
 
         Raises:
             Gone: It is not there, or has expired.
             Sealed: Its reads are used up.
             AmbiguousKey: Several orgs hold the bare key.
+            SecretError: As `unlock` raises.
             Unreadable: It does not open; nothing was spent.
         """
         ...
@@ -115,12 +117,21 @@ class Store(Protocol):
         ...
 
     async def remove(self, target: Target, *, by: Caller) -> str:
-        """Delete a secret for good and return its fingerprint.
+        """Delete a secret for good, locked or not, and return its fingerprint.
 
         Raises:
             Gone: It is not there, or has expired.
             AmbiguousKey: Several orgs hold the bare key.
             Unreadable: The record that a bare key leads to does not say that it is its own; nothing was deleted.
+        """
+        ...
+
+    async def destroy(self, target: Target, *, by: Caller, unlock: Unlock) -> str:
+        """Delete a locked secret for good, if `unlock` lets it pass, and return its fingerprint.
+
+        Raises:
+            Unauthorised: It is not locked, so no proof can say that it may be deleted.
+            SecretError: As in `remove`, or as `unlock` raises.
         """
         ...
 

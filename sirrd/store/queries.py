@@ -105,8 +105,8 @@ class Queries:
 
     def _describe(self, row: Sequence[Any]) -> Metadata:
         """Return the metadata in a row of `PEEK` or `PAGE`; that its label opens proves that the terms are its own."""
-        _, lookup, salt, created_at, expires_at, max_reads, delete, read_count, label = row
-        terms = Terms(created_at, expires_at, max_reads, bool(delete))
+        _, lookup, salt, created_at, expires_at, max_reads, delete, lock, read_count, label = row
+        terms = Terms(created_at, expires_at, max_reads, bool(delete), lock)
         identity = self._keyring.open_label(SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms))
         return Metadata(identity.name, identity.org, self._keyring.fingerprint(lookup), terms, read_count)
 

@@ -21,9 +21,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from sirrd.clock import Clock
-from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, SecretError, Unavailable, Unreadable
+from sirrd.errors import (
+    BadFolder,
+    Gone,
+    KeyExists,
+    Locked,
+    NotAmendable,
+    Sealed,
+    SecretError,
+    Unauthorised,
+    Unavailable,
+    Unreadable,
+)
 from sirrd.events import Action, Event
 from sirrd.keyring import Keyring, MasterKeys, SealedRecord
+from sirrd.locks import Unlock, refuse
 from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
 from sirrd.store import Page, statements
 from sirrd.store.connections import (
@@ -156,10 +168,9 @@ class SqliteStore:
             record = keyring.seal(lookup, identity, plaintext, agreed)
             slot = self._slots.take(transaction, record.salt)
             # A bool would go through the adapters of `sqlite3`, which takes longer than the insert.
-            at, until, reads, burns = agreed
-            execute(
-                statements.INSERT, (lookup, bare, org, slot, at, until, reads, int(burns), record.label, record.sealed)
-            )
+            at, until, reads, burns, lock = agreed
+            terms_of_row = (at, until, reads, int(burns), lock)
+            execute(statements.INSERT, (lookup, bare, org, slot, *terms_of_row, record.label, record.sealed))
             transaction.events.append(
                 Event(Action.CREATED, transaction.now, by, fingerprint, identity.org, identity.org and identity.name)
             )
@@ -176,7 +187,7 @@ class SqliteStore:
         for (is_live,) in transaction.execute(statements.HOLDER, arguments).fetchall():
             raise KeyExists(fingerprint) if is_live else NeedsThread
 
-    def claim(self, target: Target, *, by: Caller) -> Awaitable[Opened]:
+    def claim(self, target: Target, *, by: Caller, unlock: Unlock = refuse) -> Awaitable[Opened]:
         """See `Store.claim`."""
 
         def unit(transaction: Transaction) -> Opened:
@@ -187,6 +198,8 @@ class SqliteStore:
                 raise Gone(fingerprint)
             row = Row(*rows[0])
             burns = _next_read_burns(row, fingerprint)
+            if row.lock is not None:
+                unlock(row.lock, fingerprint, transaction.now)
             if not row.sealed and not transaction.on_thread:
                 # Too long to be opened here.
                 raise NeedsThread
@@ -209,6 +222,18 @@ class SqliteStore:
             return Opened(plaintext, fingerprint, target.name)
 
         return self._writer.submit(unit)
+
+    def _remove(self, transaction: Transaction, target: Target, arguments: dict[str, Any], by: Caller) -> str:
+        """Delete a live secret, erase its salt, and return its fingerprint."""
+        fingerprint = self._keyring.fingerprint(arguments["lookup"])
+        rows = transaction.execute(statements.REMOVE, arguments).fetchall()
+        if not rows:
+            raise self._refusal(transaction, arguments)
+        row = Row(*rows[0])
+        identity = self._identify(target, row.record, fingerprint)
+        self._slots.erase(transaction, [row.slot])
+        _note(transaction, Action.DELETED, fingerprint, identity, by)
+        return fingerprint
 
     def _refusal(self, transaction: Transaction, arguments: dict[str, Any]) -> SecretError | NeedsThread:
         """Return why a statement found nothing: it is not there, or too long for the event loop."""
@@ -246,6 +271,8 @@ class SqliteStore:
             row = Row(*rows[0])
             if row.delete:
                 raise NotAmendable(fingerprint)
+            if row.lock is not None and amendment.leaves_lock_behind:
+                raise Locked(fingerprint)
             identity = self._identify(target, row.record, fingerprint)
             plaintext = keyring.open_value(row.record)
             if not isinstance(amendment.plaintext, Unset):
@@ -254,7 +281,8 @@ class SqliteStore:
             # A fresh salt in the same slot: what the old terms were bound to can never be opened again.
             new = keyring.seal(row.lookup, identity, plaintext, agreed)
             transaction.execute(statements.RESALT, (new.salt, row.slot))
-            transaction.execute(statements.AMEND, (agreed.expires_at, agreed.max_reads, new.label, new.sealed, row.seq))
+            changed = (agreed.expires_at, agreed.max_reads, agreed.lock, new.label, new.sealed)
+            transaction.execute(statements.AMEND, (*changed, row.seq))
             _note(transaction, Action.AMENDED, fingerprint, identity, by)
             return Metadata(identity.name, identity.org, fingerprint, agreed, 0)
 
@@ -266,16 +294,25 @@ class SqliteStore:
         """See `Store.remove`."""
 
         def unit(transaction: Transaction) -> str:
+            return self._remove(transaction, target, _arguments(transaction, self._resolve(transaction, target)), by)
+
+        return await self._writer.submit(unit)
+
+    async def destroy(self, target: Target, *, by: Caller, unlock: Unlock) -> str:
+        """See `Store.destroy`."""
+
+        def unit(transaction: Transaction) -> str:
             arguments = _arguments(transaction, self._resolve(transaction, target))
             fingerprint = self._keyring.fingerprint(arguments["lookup"])
-            rows = transaction.execute(statements.REMOVE, arguments).fetchall()
+            # Looked at first, since a refusal after a write would cost everyone in the batch.
+            rows = transaction.execute(statements.FIND, arguments).fetchall()
             if not rows:
                 raise self._refusal(transaction, arguments)
             row = Row(*rows[0])
-            identity = self._identify(target, row.record, fingerprint)
-            self._slots.erase(transaction, [row.slot])
-            _note(transaction, Action.DELETED, fingerprint, identity, by)
-            return fingerprint
+            if row.lock is None:
+                raise Unauthorised
+            unlock(row.lock, fingerprint, transaction.now)
+            return self._remove(transaction, target, arguments, by)
 
         return await self._writer.submit(unit)
 

@@ -17,11 +17,13 @@ PRUNE_BATCH_BYTES: Final = 4 * 1024 * 1024
 ROTATION_BATCH: Final = 64
 ROTATION_BATCH_BYTES: Final = 1024 * 1024
 _SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
-_COLUMNS: Final = f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", read_count, label, sealed'
+_COLUMNS: Final = (
+    f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed'
+)
 _LIVE: Final = "(expires_at IS NULL OR expires_at > :now)"
 _SHORT: Final = "length(sealed) <= :longest"
 CLAIM: Final = f"""
-    SELECT seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", read_count, label,
+    SELECT seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label,
            CASE WHEN {_SHORT} THEN sealed ELSE x'' END
     FROM secret WHERE lookup = :lookup AND {_LIVE}"""
 COUNT: Final = f"""
@@ -42,12 +44,13 @@ REUSE: Final = "UPDATE slot SET salt = ?, free = 0 WHERE id = ? AND free = 1"
 APPEND: Final = "INSERT INTO slot (free, salt) VALUES (0, ?)"
 RESALT: Final = "UPDATE slot SET salt = ? WHERE id = ?"
 INSERT: Final = """
-    INSERT INTO secret (lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", read_count, label, sealed)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
+    INSERT INTO secret
+        (lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
 AMEND: Final = """
-    UPDATE secret SET expires_at = ?, max_reads = ?, read_count = 0, label = ?, sealed = ? WHERE seq = ?"""
+    UPDATE secret SET expires_at = ?, max_reads = ?, lock = ?, read_count = 0, label = ?, sealed = ? WHERE seq = ?"""
 _METADATA: Final = """
-    SELECT secret.seq, lookup, slot.salt, created_at, expires_at, max_reads, "delete", read_count, label
+    SELECT secret.seq, lookup, slot.salt, created_at, expires_at, max_reads, "delete", lock, read_count, label
     FROM secret LEFT JOIN slot ON slot.id = secret.slot"""
 PEEK: Final = f"{_METADATA} WHERE lookup = :lookup AND {_LIVE}"
 PAGE: Final = f"""{_METADATA}
@@ -96,6 +99,7 @@ class Row(NamedTuple):
     expires_at: int | None
     max_reads: int | None
     delete: int
+    lock: bytes | None
     read_count: int
     label: bytes
     sealed: bytes
@@ -106,7 +110,7 @@ class Row(NamedTuple):
     @property
     def terms(self) -> Terms:
         """The terms of the secret."""
-        return Terms(self.created_at, self.expires_at, self.max_reads, bool(self.delete))
+        return Terms(self.created_at, self.expires_at, self.max_reads, bool(self.delete), self.lock)
 
     @property
     def record(self) -> SealedRecord:

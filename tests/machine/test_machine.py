@@ -207,7 +207,9 @@ def _amendment(fields: Fields) -> Amendment:
 
 
 def _seen(metadata: Metadata) -> Seen:
-    return Seen(Identity(metadata.name, metadata.org), *metadata.terms, metadata.read_count, metadata.status)
+    created_at, expires_at, max_reads, delete, _ = metadata.terms
+    life = (created_at, expires_at, max_reads, delete)
+    return Seen(Identity(metadata.name, metadata.org), *life, metadata.read_count, metadata.status)
 
 
 def _said(answer: Any) -> Any:
