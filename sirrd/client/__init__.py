@@ -1,0 +1,51 @@
+"""A client for sirrd: `SirrClient` and, for asyncio, `AsyncSirrClient`.
+
+::
+
+    with SirrClient("https://drop.example", token="…") as sirr:
+        pushed = sirr.push("s3cret", ttl=3600)
+        print(pushed.url)                     # give this to the recipient
+        print(sirr.get(pushed.link).data)     # b"s3cret"; the read is spent
+
+Values are encrypted before they are sent, with a key that stands in the fragment of the link, which no server sees.
+Nothing of the daemon is imported here.
+"""
+
+from sirrd.client.clients import AsyncSirrClient, SirrClient
+from sirrd.client.errors import (
+    CannotOpenError,
+    ExistsError,
+    LockedError,
+    MaybeSpentError,
+    NotFoundError,
+    RefusedError,
+    SealedError,
+    SirrError,
+    UnauthorisedError,
+    UnavailableError,
+)
+from sirrd.client.operations import UNSET, Head, Metadata, Pushed
+from sirrd.link import BadContentError, BadLinkError, Content, Link
+
+__all__ = [
+    "UNSET",
+    "AsyncSirrClient",
+    "BadContentError",
+    "BadLinkError",
+    "CannotOpenError",
+    "Content",
+    "ExistsError",
+    "Head",
+    "Link",
+    "LockedError",
+    "MaybeSpentError",
+    "Metadata",
+    "NotFoundError",
+    "Pushed",
+    "RefusedError",
+    "SealedError",
+    "SirrClient",
+    "SirrError",
+    "UnauthorisedError",
+    "UnavailableError",
+]
