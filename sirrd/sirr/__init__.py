@@ -1,0 +1,1 @@
+"""The command line `sirr`: for those who send and receive secrets."""
