@@ -12,7 +12,6 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from sirrd import policy
@@ -93,7 +92,7 @@ class DeadDrop:
             SecretError: It cannot be read; nothing was spent.
             StorageError: The read could not be made durable, so the value stays here.
         """
-        return self._counted(self._store.claim(target, by=by, unlock=partial(self._guesses.check, proof)), by)
+        return self._counted(self._store.claim(target, by=by, unlock=self._guesses.unlock(proof)), by)
 
     def peek(self, target: Target, *, by: Caller) -> Coroutine[Any, Any, Metadata]:
         """Return what may be known without spending a read; of a sealed secret, too. Errors: `SecretError`."""
@@ -126,7 +125,7 @@ class DeadDrop:
             Unauthorised: It is not locked.
             SecretError: It is not there, or this is not its proof.
         """
-        unlock = partial(self._guesses.check, proof)
+        unlock = self._guesses.unlock(proof)
         return await self._counted(self._store.destroy(target, by=by, unlock=unlock), by)
 
     async def page(self, *, org: str | None = None, before: int | None = None, limit: int) -> Page:

@@ -42,22 +42,32 @@ class Guesses:
     def __init__(self) -> None:
         self._wrong: dict[str, deque[int]] = {}
 
-    def check(self, proof: Proof | None, lock: bytes, fingerprint: str, now: int) -> None:
-        """Let whoever shows the proof of a lock pass: an `Unlock`, once it is given a proof, or None.
+    def unlock(self, proof: Proof | None) -> Unlock:
+        """Return what lets whoever shows the proof of a lock pass; it counts one guess at most, however often it runs.
 
-        Raises:
-            TooManyProofs: Too many were wrong within a minute; this one was not looked at.
-            ProofRequired: None was shown.
-            ProofMismatch: It is not the one.
+        It raises `TooManyProofs` where too many were wrong within a minute, and does not look at this one then;
+        `ProofRequired` where none was shown; `ProofMismatch` where it is not the one.
         """
+        is_counted = False
+
+        def check(lock: bytes, fingerprint: str, now: int) -> None:
+            nonlocal is_counted
+            if not is_counted:
+                self._refuse_floods(fingerprint, now)
+            if proof is None:
+                raise ProofRequired(fingerprint)
+            if not opens(lock, proof):
+                if not is_counted:
+                    self._remember(fingerprint, now)
+                is_counted = True
+                raise ProofMismatch(fingerprint)
+
+        return check
+
+    def _refuse_floods(self, fingerprint: str, now: int) -> None:
         wrong = self._wrong.get(fingerprint)
         if wrong is not None and len(wrong) == MAX_WRONG and 0 <= now - wrong[0] < WINDOW_SECONDS:
             raise TooManyProofs(fingerprint, wrong[0] + WINDOW_SECONDS - now)
-        if proof is None:
-            raise ProofRequired(fingerprint)
-        if not opens(lock, proof):
-            self._remember(fingerprint, now)
-            raise ProofMismatch(fingerprint)
 
     def _remember(self, fingerprint: str, now: int) -> None:
         if len(self._wrong) >= _SWEEP_AT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from sirrd import link
 from sirrd.link import BadContentError, BadLinkError, CannotOpenError, Content, Fragment, Keys, Link
+from tests.parts import require
 
 VECTORS: Final = sorted((Path(__file__).parent / "vectors" / "link-v1").glob("*.json"))
 WEBCRYPTO: Final = Path(__file__).parent / "webcrypto" / "link.mjs"
@@ -30,6 +32,7 @@ def loaded(file: Path) -> dict[str, Any]:
 
 def webcrypto(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Have a second implementation, in WebCrypto, do something."""
+    require(shutil.which("node"), "node")
     ran = subprocess.run(
         ["node", WEBCRYPTO], input=json.dumps(tasks), capture_output=True, text=True, timeout=60, check=False
     )

@@ -20,7 +20,7 @@ WRONG = Proof(bytes(32))
 def guess(guesses: Guesses, fingerprint: str = "a", now: int = NOW) -> None:
     """Show a wrong proof."""
     with pytest.raises(ProofMismatch):
-        guesses.check(WRONG, LOCK, fingerprint, now)
+        guesses.unlock(WRONG)(LOCK, fingerprint, now)
 
 
 def test_a_window_slides() -> None:
@@ -30,12 +30,12 @@ def test_a_window_slides() -> None:
         guess(guesses, now=NOW + second)
     for second in (54, 59):
         with pytest.raises(TooManyProofs) as caught:
-            guesses.check(PROOF, LOCK, "a", NOW + second)
+            guesses.unlock(PROOF)(LOCK, "a", NOW + second)
         assert caught.value.retry_seconds == 60 - second
     guess(guesses, now=NOW + 60)
     with pytest.raises(TooManyProofs):
-        guesses.check(PROOF, LOCK, "a", NOW + 65)
-    guesses.check(PROOF, LOCK, "a", NOW + 66)
+        guesses.unlock(PROOF)(LOCK, "a", NOW + 65)
+    guesses.unlock(PROOF)(LOCK, "a", NOW + 66)
 
 
 def test_a_clock_that_was_set_back_keeps_nobody_out_for_longer() -> None:
@@ -43,7 +43,7 @@ def test_a_clock_that_was_set_back_keeps_nobody_out_for_longer() -> None:
     guesses = Guesses()
     for _ in range(10):
         guess(guesses)
-    guesses.check(PROOF, LOCK, "a", NOW - 5000)
+    guesses.unlock(PROOF)(LOCK, "a", NOW - 5000)
 
 
 def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,10 +58,22 @@ def test_what_is_old_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_right_proofs_and_missing_ones_leave_nothing_behind() -> None:
     """Only what is wrong takes up memory."""
     guesses = Guesses()
-    guesses.check(PROOF, LOCK, "a", NOW)
+    guesses.unlock(PROOF)(LOCK, "a", NOW)
     with pytest.raises(ProofRequired):
-        guesses.check(None, LOCK, "a", NOW)
+        guesses.unlock(None)(LOCK, "a", NOW)
     assert guesses._wrong == {}
+
+
+def test_a_guess_counts_once_however_often_its_unit_is_run() -> None:
+    """A batch that has to be undone is run again; the answer stays what it was."""
+    guesses = Guesses()
+    for _ in range(10):
+        unlock = guesses.unlock(WRONG)
+        for _ in range(3):
+            with pytest.raises(ProofMismatch):
+                unlock(LOCK, "a", NOW)
+    with pytest.raises(TooManyProofs):
+        guesses.unlock(PROOF)(LOCK, "a", NOW)
 
 
 def test_without_anything_shown_nobody_passes() -> None:

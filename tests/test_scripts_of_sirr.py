@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ import pytest
 
 from sirrd.link import Fragment
 from tests.conftest import API_KEY, Launch
+from tests.parts import require
 
 SCRIPTS: Final = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 _PLACES: Final = {
@@ -68,6 +70,7 @@ def matches(expected: str, shown: str) -> bool:
 @pytest.fixture
 def env(launch: Launch, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a person with a server, a token and a home of their own."""
+    require(shutil.which("curl"), "curl")
     home = tmp_path / "home"
     home.mkdir()
     with launch(SIRR_MASTER_API_KEY=API_KEY) as process:
@@ -342,3 +345,26 @@ def test_login_replaces_what_cannot_be_read(env: dict[str, str]) -> None:
     subprocess.run(["sirr", "login", env["SIRR_SERVER"]], env=env, check=True, capture_output=True)
     without = {name: text for name, text in env.items() if not name.startswith("SIRR_")}
     assert subprocess.run(["sirr", "me"], env=without, check=True, capture_output=True).stdout.startswith(b"server:")
+
+
+def test_no_log_has_anything_of_a_link(env: dict[str, str], tmp_path: Path) -> None:
+    """Neither the value, nor the id, nor what stands behind the #, nor the proof; and the token does not either."""
+    link = pushed(env, b"s3cret")
+    assert got(env, link) == b"s3cret"
+    identity, _, fragment = link.rpartition("/")[2].partition("#")
+    (log,) = tmp_path.glob("*.log")
+    text = log.read_text()
+    assert '"status":200' in text
+    for hidden in ("s3cret", identity, fragment, Fragment.parse(fragment).keys().shown_proof, API_KEY):
+        assert hidden not in text
+
+
+def test_colour_is_for_a_terminal(env: dict[str, str]) -> None:
+    """A pipe gets plain text, and so does a person who asked for it."""
+    link = pushed(env, b"s3cret")
+    for more, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+        terminal = Terminal(["sirr", "head", link], env | more)
+        assert terminal.end() == 0
+        assert ("\x1b[32mactive" in terminal.shown) is coloured
+    ran = subprocess.run(["sirr", "head", link], env=env, capture_output=True, check=True)
+    assert b"\x1b" not in ran.stdout

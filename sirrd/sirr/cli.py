@@ -384,7 +384,7 @@ def head(what: str, org: str | None, *, as_json: bool, server: str | None, token
         click.echo(json.dumps(found._asdict()))
         return
     remaining = "any number of" if found.reads_remaining is None else found.reads_remaining
-    click.echo(f"status:      {found.status}{', locked' if found.locked else ''}")
+    click.echo(f"status:      {_coloured(found.status)}{', locked' if found.locked else ''}")
     click.echo(f"reads:       {found.read_count}, {remaining} left")
     click.echo(f"then:        {'burns' if found.delete else 'is sealed'}")
     click.echo(f"expires:     {_expires(found.expires_at)}")
@@ -467,6 +467,13 @@ def list_(org: str | None, *, as_json: bool, server: str | None, token: str | No
             click.echo(json.dumps(each._asdict()) if as_json else _line(each))
 
 
+def _coloured(status: str) -> str:
+    """Return a status in colour; `click.echo` leaves colours out where it does not write to a terminal."""
+    if "NO_COLOR" in os.environ:
+        return status
+    return click.style(status, fg="green" if status == "active" else "yellow")
+
+
 def _expires(at: int | None) -> str:
     return values.expires_in(at, now=SystemClock().now())
 
@@ -475,7 +482,8 @@ def _line(each: Metadata) -> str:
     most = "unlimited" if each.max_reads is None else each.max_reads
     name = each.key if each.org is None else f"{each.org}/{each.key}"
     lock = " locked" if each.locked else ""
-    return f"{name}  {each.status}{lock}  {each.read_count} of {most} reads  expires {_expires(each.expires_at)}"
+    reads = f"{each.read_count} of {most} reads"
+    return f"{name}  {_coloured(each.status)}{lock}  {reads}  expires {_expires(each.expires_at)}"
 
 
 @main.command()
