@@ -293,6 +293,15 @@ def test_what_could_not_be_written_is_put_aside(env: dict[str, str]) -> None:
     assert (Path(env["HOME"]) / "secret").read_bytes() == b"s3cret"
 
 
+def test_where_this_folder_takes_nothing_another_one_does(env: dict[str, str]) -> None:
+    """What was read is not lost over a folder that is gone."""
+    command = f"mkdir gone && cd gone && rmdir ../gone && sirr get {pushed(env, b's3cret')} > /dev/full"
+    ran = subprocess.run(["bash", "-c", command], env=env, capture_output=True, cwd=env["HOME"], check=False)
+    file = Path(ran.stderr.decode().rsplit(" in ", 1)[1].strip())
+    assert (ran.returncode, file.read_bytes(), file.stat().st_mode & 0o777) == (1, b"s3cret", 0o600)
+    shutil.rmtree(file.parent)
+
+
 def test_a_terminal_without_the_letters_gets_the_bytes(env: dict[str, str]) -> None:
     """An encoding that lacks them is no reason to lose a value."""
     link = pushed(env, "grüße €".encode())

@@ -215,7 +215,7 @@ def _value(given: str | None) -> bytes | str:
     """Take a value from where it is: the argument, standard input, or the keyboard."""
     if given is not None and given != "-":
         _note("warning: a value on the command line is kept by the shell and seen by others; pipe it in instead")
-        return given
+        return os.fsencode(given)
     if sys.stdin is None:
         raise _Failure("standard input is closed, and no value was given", USAGE)
     if given == "-" or not sys.stdin.isatty():
@@ -355,19 +355,23 @@ def _rescue(content: Content, error: OSError | ValueError) -> NoReturn:
 def _put_aside(content: Content) -> Path:
     """Write a content into a new file of this folder, or else of a temporary one."""
     name = values.safe_name(content.name)
-    names = [name, *(f"{number}-{name}" for number in range(1, 1000))]
-    for folder, tried in ((Path(), names), (Path(tempfile.mkdtemp(prefix="sirr-")), ["secret"])):
-        for each in tried:
-            try:
-                descriptor = os.open(folder / each, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-                with os.fdopen(descriptor, "wb") as out:
-                    out.write(content.data)
-            except FileExistsError:
-                continue
-            except OSError:
-                break
-            return folder / each
-    raise _Failure("there is nowhere to write it to")
+    for number in range(1000):
+        file = Path(f"{number}-{name}" if number else name)
+        try:
+            _write_new(file, content.data)
+        except FileExistsError:
+            continue
+        except OSError:
+            break
+        return file
+    file = Path(tempfile.mkdtemp(prefix="sirr-")) / "secret"
+    _write_new(file, content.data)
+    return file
+
+
+def _write_new(file: Path, data: bytes) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as out:
+        out.write(data)
 
 
 @main.command()
