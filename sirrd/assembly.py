@@ -47,7 +47,14 @@ async def deaddrop_of(
             min_free_bytes=settings.min_free_bytes,
         )
         stack.push_async_callback(store.close)
-        drop = DeadDrop(store, caps=settings.caps, clock=clock, entropy=entropy, master_keys=master_keys)
+        drop = DeadDrop(
+            store,
+            caps=settings.caps,
+            public_caps=settings.public_caps,
+            clock=clock,
+            entropy=entropy,
+            master_keys=master_keys,
+        )
         stack.push_async_callback(_flush_everything, drop)
         folder.announce(announced)
         yield drop

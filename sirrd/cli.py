@@ -315,22 +315,39 @@ def protections(settings: Settings) -> dict[str, str]:
         else "with SIRR_MASTER_ENCRYPTION_KEY; without that key the data cannot be read",
         "protected": "OPEN: no SIRR_MASTER_API_KEY is set, so whoever reaches this address can store, list and delete"
         if settings.master_api_key is None
-        else "store, list, amend, delete and prune need the master API key",
+        else f"{'store in an org' if settings.public_create else 'store'}, list, amend, delete and prune need the "
+        "master API key",
         "org_secrets": "PUBLIC: whoever guesses the key of an org secret can read it (SIRR_ORG_READS=public)"
         if settings.org_reads == "public"
         else "need the master API key, by bare key too (SIRR_ORG_READS=protected; the original serves them to anyone)",
     }
+    if settings.public_create:
+        told["dead_drops"] = _public(settings)
     if settings.rate_limit_per_second is not None:
         told["strangers"] = _limit(settings)
     return told
 
 
+def _public(settings: Settings) -> str:
+    """Say what anyone may store, and how often."""
+    caps = settings.public_caps
+    return (
+        f"PUBLIC: anyone may store dead drops (SIRR_PUBLIC_CREATE=true), of {caps.max_value_bytes} bytes and "
+        f"{caps.max_ttl_seconds} s at most, {settings.public_creates_per_hour} an hour for {_each_address(settings)}"
+    )
+
+
 def _limit(settings: Settings) -> str:
-    """Say how often an address may ask, and what counts as one."""
-    limit = f"limited to {settings.rate_limit_per_second:g}/s and {settings.rate_burst} at once for each address"
+    """Say how often an address may ask."""
+    limit = f"limited to {settings.rate_limit_per_second:g}/s and {settings.rate_burst} at once"
+    return f"{limit} for {_each_address(settings)}"
+
+
+def _each_address(settings: Settings) -> str:
+    """Say what counts as one address."""
     if settings.trusted_proxies:
-        return f"{limit} that the trusted proxies report"
-    return f"{limit} that connects; behind a proxy set SIRR_TRUSTED_PROXIES"
+        return "each address that the trusted proxies report"
+    return "each address that connects; behind a proxy set SIRR_TRUSTED_PROXIES"
 
 
 def banner(settings: Settings, address: str) -> str:

@@ -30,6 +30,7 @@ SECRETS: Final = ("database_url", "master_api_key", "master_encryption_key")
 
 CLIENT_VARIABLES: Final = frozenset({"SIRR_SERVER", "SIRR_TOKEN", "SIRR_ORG"})
 _BODY_ROOM_BYTES: Final = 64 * 1024
+_PUBLIC_LIMITS: Final = ("public_max_ttl_seconds", "public_max_value_bytes", "public_creates_per_hour")
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")
 
 
@@ -60,6 +61,10 @@ class Settings(BaseSettings):
     cors_origins: Listed = ()
     org_reads: Literal["protected", "public"] = "protected"
     allow_open: bool = False
+    public_create: bool = False
+    public_max_ttl_seconds: int = Field(7 * 86_400, ge=1, le=MAX_TTL_SECONDS)
+    public_max_value_bytes: int = Field(64 * 1024, ge=1, le=64 * 1024 * 1024)
+    public_creates_per_hour: int = Field(60, ge=1, le=100_000)
     rate_limit_per_second: float | None = Field(None, ge=0.001, le=1000, allow_inf_nan=False)
     rate_limit_burst: int | None = Field(None, ge=1, le=100_000)
     default_max_reads: Annotated[int, Field(ge=1, le=MAX_READS)] | Literal["unlimited"] = 1
@@ -157,6 +162,17 @@ class Settings(BaseSettings):
             raise ValueError("rate_limit_burst has no effect without rate_limit_per_second")
         return self
 
+    @model_validator(mode="after")
+    def _public_fits(self) -> Settings:
+        if self.public_create and self.master_api_key is None:
+            raise ValueError("public_create needs master_api_key: without it everyone may do everything")
+        # Whoever says no, and leaves the limits where they are, is not mistaken about what they do.
+        if "public_create" not in self.model_fields_set:
+            for name in _PUBLIC_LIMITS:
+                if name in self.model_fields_set:
+                    raise ValueError(f"{name} has no effect without public_create")
+        return self
+
     @property
     def caps(self) -> Caps:
         """The limits and defaults of secrets."""
@@ -168,6 +184,23 @@ class Settings(BaseSettings):
         )
 
     @property
+    def public_caps(self) -> Caps:
+        """The limits and defaults of dead drops from strangers: nowhere wider than those of everyone, and finite."""
+        caps = self.caps
+        longest = min(self.public_max_ttl_seconds, caps.max_ttl_seconds or MAX_TTL_SECONDS)
+        default = caps.default_ttl_seconds
+        return caps._replace(
+            max_value_bytes=min(self.public_max_value_bytes, caps.max_value_bytes),
+            default_ttl_seconds=None if default is None else min(default, longest),
+            max_ttl_seconds=longest,
+        )
+
+    @property
+    def public_burst(self) -> int:
+        """How many dead drops strangers store from one address at once: those of ten minutes."""
+        return math.ceil(self.public_creates_per_hour / 6)
+
+    @property
     def rate_burst(self) -> int:
         """How many requests of one address pass at once: what the operator chose, else twice the rate, at least 10."""
         return self.rate_limit_burst or max(10, math.ceil(2 * (self.rate_limit_per_second or 0)))
@@ -175,11 +208,21 @@ class Settings(BaseSettings):
     @property
     def body_limit(self) -> int:
         """The longest request body: room for any value however JSON escapes it, unless the operator chose."""
-        return 6 * self.max_value_bytes + _BODY_ROOM_BYTES if self.max_body_bytes is None else self.max_body_bytes
+        return _body_of(self.max_value_bytes) if self.max_body_bytes is None else self.max_body_bytes
+
+    @property
+    def public_body_limit(self) -> int:
+        """The longest request body of strangers who store: room for any value of theirs, within the limit of all."""
+        return min(_body_of(self.public_caps.max_value_bytes), self.body_limit)
 
     def shown(self) -> dict[str, str]:
         """Return every setting as text, secrets redacted."""
         return {name: _shown(name, getattr(self, name)) for name in type(self).model_fields}
+
+
+def _body_of(value_bytes: int) -> int:
+    """Return how long a body can be that holds a value, and JSON that escapes all of it."""
+    return 6 * value_bytes + _BODY_ROOM_BYTES
 
 
 def _shown(name: str, value: object) -> str:

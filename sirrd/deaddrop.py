@@ -51,6 +51,7 @@ class DeadDrop:
         store: Store,
         *,
         caps: policy.Caps,
+        public_caps: policy.Caps,
         clock: Clock,
         entropy: Entropy,
         master_keys: Callable[[], MasterKeys],
@@ -58,30 +59,32 @@ class DeadDrop:
         self._store = store
         self._master_keys = master_keys
         self._caps = caps
+        self._public_caps = public_caps
         self._clock = clock
         self._entropy = entropy
         self._tally = Tally()
         self._guesses = Guesses()
 
     async def drop(self, draft: Draft, *, by: Caller) -> Metadata:
-        """Store a dead drop under a new random id.
+        """Store a dead drop under a new random id, within the limits of whoever asks.
 
         Raises:
             BadField: A number is out of bounds.
             ValueTooLarge: The value is too long.
             StorageError: It was not stored.
         """
-        return await self._put(Identity(self._entropy(ID_BYTES).hex()), draft, by=by)
+        caps = self._caps if by.is_operator else self._public_caps
+        return await self._put(Identity(self._entropy(ID_BYTES).hex()), draft, caps=caps, by=by)
 
     async def put(self, identity: Identity, draft: Draft, *, by: Caller) -> Metadata:
         """Store an org secret under its key; errors as in `drop`, and `KeyExists`."""
-        return await self._put(identity, draft, by=by)
+        return await self._put(identity, draft, caps=self._caps, by=by)
 
-    async def _put(self, identity: Identity, draft: Draft, *, by: Caller) -> Metadata:
-        policy.check_draft(draft, caps=self._caps)
+    async def _put(self, identity: Identity, draft: Draft, *, caps: policy.Caps, by: Caller) -> Metadata:
+        policy.check_draft(draft, caps=caps)
         self._check_room(draft.plaintext)
         stored = self._store.put(
-            identity, draft.plaintext, lambda now: policy.drafted(draft, caps=self._caps, now=now), by=by
+            identity, draft.plaintext, lambda now: policy.drafted(draft, caps=caps, now=now), by=by
         )
         return await self._counted(stored, by)
 

@@ -128,7 +128,7 @@ class UnsupportedMediaType(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """The body is over `SIRR_MAX_BODY_BYTES`."""
+    """The body is over the limit of whoever sends it: `SIRR_MAX_BODY_BYTES`, or less for strangers."""
 
     code = "body_too_large"
 
@@ -160,7 +160,7 @@ class BadField(RequestError):
 
 
 class ValueTooLarge(BadField):
-    """The value is over `SIRR_MAX_VALUE_BYTES`."""
+    """The value is over the limit of whoever stores it: `SIRR_MAX_VALUE_BYTES`, or less for strangers."""
 
     code = "value_too_large"
 

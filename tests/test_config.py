@@ -11,6 +11,7 @@ from sirrd.config import CLIENT_VARIABLES, Settings, load, local_url
 from sirrd.errors import BadSetting
 
 FOLDER = Path("/nowhere")
+PUBLIC = {"SIRR_PUBLIC_CREATE": "true", "SIRR_MASTER_API_KEY": "k"}
 
 
 def loaded(
@@ -102,6 +103,15 @@ def test_a_secret_hides_both_forms_in_the_sources_below(tmp_path: Path) -> None:
         ("SIRR_CORS_ORIGINS", "*,https://a.example"),
         ("SIRR_ORG_READS", "open"),
         ("SIRR_ALLOW_OPEN", "perhaps"),
+        ("SIRR_PUBLIC_CREATE", "perhaps"),
+        ("SIRR_PUBLIC_MAX_TTL_SECONDS", "0"),
+        ("SIRR_PUBLIC_MAX_TTL_SECONDS", "315360001"),
+        ("SIRR_PUBLIC_MAX_TTL_SECONDS", "1 week"),
+        ("SIRR_PUBLIC_MAX_VALUE_BYTES", "0"),
+        ("SIRR_PUBLIC_MAX_VALUE_BYTES", "67108865"),
+        ("SIRR_PUBLIC_CREATES_PER_HOUR", "0"),
+        ("SIRR_PUBLIC_CREATES_PER_HOUR", "0.5"),
+        ("SIRR_PUBLIC_CREATES_PER_HOUR", "100001"),
         ("SIRR_RATE_LIMIT_PER_SECOND", ""),
         ("SIRR_RATE_LIMIT_PER_SECOND", "0"),
         ("SIRR_RATE_LIMIT_PER_SECOND", "-1"),
@@ -185,6 +195,61 @@ def test_a_burst_follows_the_rate(rate: str, burst: str | None, expected: int) -
 def test_there_is_no_limit_unless_one_is_set() -> None:
     """The limiter is off by default."""
     assert loaded().rate_limit_per_second is None
+
+
+def test_nobody_but_the_operator_stores_by_default() -> None:
+    """Public creation is off, and has limits before anyone turns it on."""
+    settings = loaded()
+    assert settings.public_create is False
+    caps = settings.public_caps
+    assert (caps.max_value_bytes, caps.max_ttl_seconds, caps.default_ttl_seconds) == (65_536, 604_800, None)
+    assert caps.default_max_reads == 1
+    assert settings.public_body_limit == 6 * 65_536 + 65_536
+    assert (settings.public_creates_per_hour, settings.public_burst) == (60, 10)
+
+
+def test_public_creation_needs_a_key() -> None:
+    """Without a key everyone is the operator, and the limits of strangers would hold for nobody."""
+    with pytest.raises(BadSetting, match="public_create needs master_api_key"):
+        loaded({"SIRR_PUBLIC_CREATE": "true"})
+    assert loaded({"SIRR_PUBLIC_CREATE": "true", "SIRR_MASTER_API_KEY": "k"}).public_create
+    assert not loaded({"SIRR_PUBLIC_CREATE": "false"}).public_create
+
+
+@pytest.mark.parametrize("name", ["public_max_ttl_seconds", "public_max_value_bytes", "public_creates_per_hour"])
+def test_limits_of_strangers_who_store_nothing_are_refused(name: str, tmp_path: Path) -> None:
+    """Whoever sets only a limit thinks that strangers may store; whoever says that they may not may leave it there."""
+    default = str(Settings.model_fields[name].default)
+    for value in ("7", default):
+        limit = {f"SIRR_{name.upper()}": value, "SIRR_MASTER_API_KEY": "k"}
+        with pytest.raises(BadSetting, match=f"{name} has no effect without public_create"):
+            loaded(limit)
+        for said in ("true", "false"):
+            assert getattr(loaded(limit | {"SIRR_PUBLIC_CREATE": said}), name) == int(value)
+    assert getattr(loaded(limit, file="public_create = false", folder=tmp_path), name) == int(default)
+
+
+@pytest.mark.parametrize(
+    ("given", "value_bytes", "longest", "default", "body"),
+    [
+        ({"PUBLIC_MAX_VALUE_BYTES": "10"}, 10, 604_800, None, 65_596),
+        ({"PUBLIC_MAX_VALUE_BYTES": "10", "MAX_VALUE_BYTES": "9"}, 9, 604_800, None, 65_590),
+        ({"MAX_BODY_BYTES": "5000"}, 65_536, 604_800, None, 5000),
+        ({"MAX_BODY_BYTES": "500000"}, 65_536, 604_800, None, 458_752),
+        ({"PUBLIC_MAX_TTL_SECONDS": "60"}, 65_536, 60, None, 458_752),
+        ({"PUBLIC_MAX_TTL_SECONDS": "60", "MAX_TTL_SECONDS": "59"}, 65_536, 59, None, 458_752),
+        ({"PUBLIC_MAX_TTL_SECONDS": "60", "DEFAULT_TTL_SECONDS": "61"}, 65_536, 60, 60, 458_752),
+        ({"PUBLIC_MAX_TTL_SECONDS": "60", "DEFAULT_TTL_SECONDS": "59"}, 65_536, 60, 59, 458_752),
+    ],
+)
+def test_strangers_never_get_more_than_everyone(
+    given: dict[str, str], value_bytes: int, longest: int, default: int | None, body: int
+) -> None:
+    """The smaller limit counts, whichever it is, and the default life fits into it."""
+    settings = loaded({f"SIRR_{name}": value for name, value in given.items()} | PUBLIC)
+    caps = settings.public_caps
+    assert (caps.max_value_bytes, caps.max_ttl_seconds, caps.default_ttl_seconds) == (value_bytes, longest, default)
+    assert settings.public_body_limit == body
 
 
 def test_an_unknown_key_in_the_file_is_an_error(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Puts the application together: read this first.
 
 A request passes `Edge` (headers, log line), `Cors` (only if origins are listed), `Net` (answers exceptions, by the
-table in `problems`), `Limiter` (only if a rate is set), the route table in `routes`, and a handler in `secrets`,
-`operator` or `reveal`, which calls `DeadDrop`.
+table in `problems`), `Limiter` (only if a rate is set, or anyone may store), the route table in `routes`, and a handler
+in `secrets`, `operator` or `reveal`, which calls `DeadDrop`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sirrd.http.edge import Edge, Net
 from sirrd.http.peers import Peers
 from sirrd.http.routes import dispatch
 from sirrd.log import RequestLog, default_format, stderr
+from sirrd.policy import Caps
 
 
 class Application(Starlette):
@@ -68,7 +69,9 @@ def create_app(
     context = Context(
         bearer=None if key is None else key.get_secret_value().encode(),
         org_reads_public=settings.org_reads == "public",
+        stranger_caps=_stranger_caps(settings),
         body_limit=settings.body_limit,
+        stranger_body_limit=settings.public_body_limit,
         peers=Peers(settings.trusted_proxies, settings.public_url),
         readiness=readiness or Readiness(),
     )
@@ -90,8 +93,8 @@ def create_app(
                 log.flush()
 
     served: ASGIApp = dispatch
-    if settings.rate_limit_per_second is not None:
-        served = _limited(served, settings.rate_limit_per_second, settings.rate_burst, monotonic)
+    if settings.rate_limit_per_second is not None or settings.public_create:
+        served = _limited(served, settings, monotonic)
     served = Net(served)
     if settings.cors_origins:
         served = Cors(served, origins=settings.cors_origins)
@@ -99,9 +102,23 @@ def create_app(
     return Application(served, lifespan=lifespan)
 
 
-def _limited(app: ASGIApp, per_second: float, burst: int, monotonic: Callable[[], float]) -> ASGIApp:
+def _stranger_caps(settings: Settings) -> Caps | None:
+    """Return what whoever shows no bearer may store, or None: nothing."""
+    if settings.master_api_key is None:
+        return settings.caps
+    return settings.public_caps if settings.public_create else None
+
+
+def _limited(app: ASGIApp, settings: Settings, monotonic: Callable[[], float]) -> ASGIApp:
     # Loaded only here, with the library that it stands on: most daemons have no limiter.
     from sirrd.http.limiter import Allowance, Limiter  # noqa: PLC0415
 
-    requests, guesses = (Allowance(per_second=per_second, burst=burst, monotonic=monotonic) for _ in range(2))
-    return Limiter(app, requests=requests, guesses=guesses)
+    requests = guesses = creates = None
+    if (rate := settings.rate_limit_per_second) is not None:
+        requests, guesses = (
+            Allowance(per_second=rate, burst=settings.rate_burst, monotonic=monotonic) for _ in range(2)
+        )
+    if settings.public_create:
+        per_second = settings.public_creates_per_hour / 3600
+        creates = Allowance(per_second=per_second, burst=settings.public_burst, monotonic=monotonic)
+    return Limiter(app, requests=requests, guesses=guesses, creates=creates)

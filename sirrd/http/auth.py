@@ -33,6 +33,20 @@ def is_stranger(request: Request) -> bool:
     return request.state["context"].bearer is not None and not fields(request.scope, b"authorization")
 
 
+def creator(request: Request) -> Caller:
+    """Return who stores a dead drop: whoever may use the protected routes, or a stranger where the operator lets them.
+
+    Who shows a key that is wrong is no stranger: they would not notice that they get less than they asked for.
+
+    Raises:
+        Unauthorised: They may not.
+    """
+    asking = caller(request)
+    if asking.is_operator or (request.state["context"].stranger_caps is not None and is_stranger(request)):
+        return asking
+    raise Unauthorised
+
+
 def operator(request: Request) -> Caller:
     """Return who asks, if they may use the protected routes.
 

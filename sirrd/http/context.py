@@ -15,6 +15,8 @@ from sirrd.background import Mover
 from sirrd.deaddrop import DeadDrop
 from sirrd.errors import StorageError
 from sirrd.http.peers import Peers
+from sirrd.model import Caller
+from sirrd.policy import Caps
 
 READY_SECONDS = 1.0
 logger = logging.getLogger(__name__)
@@ -86,16 +88,24 @@ class Context:
     Attributes:
         bearer: The master API key, or None where the protected routes are open.
         org_reads_public: Whether bare keys are read without the bearer.
+        stranger_caps: What whoever shows no bearer may store as a dead drop, or None: nothing.
         body_limit: The longest body, in bytes.
+        stranger_body_limit: The same, of a dead drop from a stranger.
         peers: Resolves clients and origins.
         readiness: Whether new work should come.
     """
 
     bearer: bytes | None = field(repr=False)
     org_reads_public: bool
+    stranger_caps: Caps | None
     body_limit: int
+    stranger_body_limit: int
     peers: Peers
     readiness: Readiness
+
+    def body_limit_of(self, caller: Caller) -> int:
+        """Return the longest body of a dead drop, in bytes, by who stores it."""
+        return self.body_limit if caller.is_operator else self.stranger_body_limit
 
 
 class State(TypedDict):

@@ -1,4 +1,6 @@
-"""Limits how often strangers may ask, by their address. It is built only where the operator has set a rate.
+"""Limits how often strangers may ask, by their address, and how often they may store where the operator lets them.
+
+It is built only where there is something to limit, and limits nothing else.
 
 It stands between `Net` and the route table: what it refuses is never looked up, spends nothing, and is refused alike
 whether or not anything is there. Nothing is ever noted about a secret, so no flood can lock one: another address reads
@@ -12,7 +14,7 @@ right guess would still be told at full speed. Readers who share the operator's 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pyrate_limiter import GCRA, Rate
@@ -29,7 +31,10 @@ MAX_ADDRESSES: Final = 16_384
 UNLIMITED: Final = frozenset({"/health", "/ready", "/version", "/openapi.json", "/robots.txt"})
 """Paths that supervisors and load balancers ask, and that touch no secret."""
 
-_MILLION: Final = 1_000_000
+CREATION: Final = ("POST", "/secrets")
+"""Method and path by which strangers store, where they may."""
+
+_STRETCH_SECONDS: Final = 3_600_000
 
 
 class Allowance:
@@ -47,9 +52,9 @@ class Allowance:
 
     def __init__(self, *, per_second: float, burst: int, monotonic: Callable[[], float]) -> None:
         self._rule = GCRA()
-        # In a million seconds, so that a fraction of a request a second is a whole number, too; the library counts
-        # the interval in milliseconds.
-        self._rates = [Rate(round(per_second * _MILLION), 1000 * _MILLION, burst)]
+        # In a thousand hours, so that a fraction of a request a second and a few an hour are whole numbers, too; the
+        # library counts the interval in milliseconds.
+        self._rates = [Rate(round(per_second * _STRETCH_SECONDS), 1000 * _STRETCH_SECONDS, burst)]
         self._untouched = self._rule.initial(self._rates)
         self._states: OrderedDict[str, tuple[float, ...]] = OrderedDict()
         self._monotonic = monotonic
@@ -84,17 +89,26 @@ class Allowance:
 
 
 class Limiter:
-    """Lets through what an address may still ask.
+    """Lets through what an address may still ask. What has no allowance is not limited.
 
     Args:
         app: What is wrapped.
         requests: What addresses have left of requests without credentials.
         guesses: What they have left of requests with credentials that are wrong.
+        creates: What strangers have left of dead drops to store, where a key is set and they need none for that.
     """
 
-    def __init__(self, app: ASGIApp, *, requests: Allowance, guesses: Allowance) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        requests: Allowance | None = None,
+        guesses: Allowance | None = None,
+        creates: Allowance | None = None,
+    ) -> None:
         self._app = app
-        self._requests = requests
+        self._of_requests = tuple(each for each in (requests,) if each is not None)
+        self._of_creations = tuple(each for each in (requests, creates) if each is not None)
         self._guesses = guesses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,15 +121,41 @@ class Limiter:
         resource, segments = find(scope["path"])
         if resource.path not in UNLIMITED and scope["method"] in resource.handlers:
             scope["state"]["trace"].route = resource.path
-            self._admit(Request(scope, receive, segments))
+            is_creation = (scope["method"], resource.path) == CREATION
+            self._admit(Request(scope, receive, segments), self._of_creations if is_creation else self._of_requests)
         await self._app(scope, receive, send)
 
-    def _admit(self, request: Request) -> None:
-        who = neighbourhood(request.state["trace"].address)
+    def _admit(self, request: Request, allowances: Sequence[Allowance]) -> None:
+        address = request.state["trace"].address
         if request.state["context"].bearer is None or not fields(request.scope, b"authorization"):
-            auth.caller(request)
-            self._requests.take(who)
-            return
-        self._guesses.check(who)
-        if not auth.caller(request).is_operator:
-            self._guesses.take(who)
+            if allowances:
+                auth.caller(request)
+                _take_all(allowances, neighbourhood(address))
+        elif self._guesses is not None:
+            who = neighbourhood(address)
+            self._guesses.check(who)
+            if not auth.caller(request).is_operator:
+                self._guesses.take(who)
+
+
+def _take_all(allowances: Sequence[Allowance], who: str) -> None:
+    """Take one request from each of several allowances, or from none.
+
+    Raises:
+        RateLimited: Nothing is left of one; whoever waits for as long as it says is refused by none.
+    """
+    if len(allowances) > 1:
+        _check_all(allowances, who)
+    for each in allowances:
+        each.take(who)
+
+
+def _check_all(allowances: Sequence[Allowance], who: str) -> None:
+    refusals = []
+    for each in allowances:
+        try:
+            each.check(who)
+        except RateLimited as error:
+            refusals.append(error)
+    if refusals:
+        raise max(refusals, key=lambda error: error.retry_seconds)

@@ -12,10 +12,10 @@ from sirrd.model import BareKey, Caller, Identity, Target, looks_like_id
 
 async def create(request: Request) -> wire.Answer:
     """Store a dead drop."""
-    caller = auth.operator(request)
-    draft = await wire.draft(request)
+    caller, context = auth.creator(request), request.state["context"]
+    draft = await wire.draft(request, limit=context.body_limit_of(caller))
     stored = await request.state["drop"].drop(draft, by=caller)
-    url = f"{request.state['context'].peers.base_url(request.scope)}/s/{stored.name}"
+    url = f"{context.peers.base_url(request.scope)}/s/{stored.name}"
     return wire.as_strings(201, stored.fingerprint, id=stored.name, url=url)
 
 

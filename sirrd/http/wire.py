@@ -86,18 +86,18 @@ class PatchBody(_Body):
 BodyT = TypeVar("BodyT", bound=_Body)
 
 
-async def draft(request: Request) -> Draft:
+async def draft(request: Request, *, limit: int) -> Draft:
     """Parse the body of a new dead drop.
 
     Raises:
-        RequestError: It is not declared as JSON, too large, stalled, or not what `PutBody` says.
+        RequestError: It is not declared as JSON, over `limit` bytes, stalled, or not what `PutBody` says.
     """
-    return _draft(_validated(PutBody, await _json_object(request)))
+    return _draft(_validated(PutBody, await _json_object(request, limit=limit)))
 
 
 async def org_draft(request: Request) -> tuple[str, Draft]:
     """Parse the body of a new org secret into its key and the rest; errors as in `draft`."""
-    body = _validated(OrgPutBody, await _json_object(request))
+    body = _validated(OrgPutBody, await _json_object(request, limit=request.state["context"].body_limit))
     if not is_key(body.key):
         raise BadField("key", "key must be 1 to 256 of A-Z a-z 0-9 _ . - but not . or .. or 64 hex digits")
     return body.key, _draft(body)
@@ -105,7 +105,7 @@ async def org_draft(request: Request) -> tuple[str, Draft]:
 
 async def amendment(request: Request) -> Amendment:
     """Parse the body of a change; errors as in `draft`."""
-    body = _validated(PatchBody, await _json_object(request))
+    body = _validated(PatchBody, await _json_object(request, limit=request.state["context"].body_limit))
     given = body.model_fields_set
     return Amendment(
         Plaintext.of(body.value) if "value" in given else UNSET,
@@ -140,10 +140,10 @@ def _draft(body: PutBody) -> Draft:
     )
 
 
-async def _json_object(request: Request) -> dict[str, Any]:
+async def _json_object(request: Request, *, limit: int) -> dict[str, Any]:
     if _JSON.fullmatch(b",".join(fields(request.scope, b"content-type"))) is None:
         raise UnsupportedMediaType
-    body = await read_body(request, limit=request.state["context"].body_limit)
+    body = await read_body(request, limit=limit)
     try:
         found = _decode(body.decode())
     except (ValueError, RecursionError):

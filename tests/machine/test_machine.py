@@ -266,6 +266,7 @@ class Machine(RuleBasedStateMachine):
         self.drop = DeadDrop(
             self.store,
             caps=self.model.caps,
+            public_caps=self.model.caps,
             clock=self.clock,
             entropy=SystemEntropy(),
             master_keys=self._masters,
