@@ -37,6 +37,7 @@ _WITHOUT_PASSPHRASE: Final = 0x10
 _WITH_PASSPHRASE: Final = 0x11
 _FRAGMENT: Final = re.compile(r"[A-Za-z0-9_-]{44}")
 _PATH: Final = re.compile(r"(.*)/s/([0-9a-f]{64})")
+_QUERY: Final = re.compile(r"(?:lang=[a-z]{2})?")  # the page adds it to what the address bar shows
 _SEALED: Final = re.compile(rf"{re.escape(MARKER)}([A-Za-z0-9_-]+)")
 _MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}")
 
@@ -162,8 +163,10 @@ class Link:
         except ValueError:
             raise BadLinkError("this is not a link") from None
         path = _PATH.fullmatch(parts.path)
-        if parts.scheme not in {"http", "https"} or not host or parts.query or "@" in parts.netloc or path is None:
+        if parts.scheme not in {"http", "https"} or not host or "@" in parts.netloc or path is None:
             raise BadLinkError("this is not the link of a secret: those end in /s/ and 64 hex digits")
+        if _QUERY.fullmatch(parts.query) is None:
+            raise BadLinkError("this is not the link of a secret: those have no query")
         fragment = Fragment.parse(parts.fragment) if parts.fragment else None
         return cls(f"{parts.scheme}://{parts.netloc}{path[1]}", path[2], fragment)
 

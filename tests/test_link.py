@@ -1,4 +1,4 @@
-"""Links of version 1 and the values that they open: vectors, a second implementation, and what is refused."""
+"""Links of version 1 and the values that they open: vectors, the module of the pages, and what is refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def loaded(file: Path) -> dict[str, Any]:
 
 
 def webcrypto(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Have a second implementation, in WebCrypto, do something."""
+    """Have the module of the pages do something, in Node."""
     require(shutil.which("node"), "node")
     ran = subprocess.run(
         ["node", WEBCRYPTO], input=json.dumps(tasks), capture_output=True, text=True, timeout=60, check=False
@@ -65,12 +65,13 @@ def test_a_vector_opens(file: Path) -> None:
     assert link.sealed_size(expected) == len(vector["value"])
 
 
-def test_a_second_implementation_opens_what_was_sealed_here() -> None:
-    """Node's WebCrypto, by docs/formats.md alone, and the other way round."""
+def test_the_pages_open_what_was_sealed_here() -> None:
+    """The module of the pages, in Node's WebCrypto, and the other way round."""
     cases = [
         (None, Content(b"s3cret")),
         ("grüße", Content("grüße\n\0".encode())),
-        (None, Content(bytes(range(256)), "photo 1.png", "image/png")),
+        (None, Content(bytes(range(256)) * 100, "photo 1.png", "image/png")),
+        (None, Content("\ufeffmark".encode())),
     ]
     tasks: list[dict[str, Any]] = []
     for passphrase, content in cases:
@@ -87,10 +88,11 @@ def test_a_second_implementation_opens_what_was_sealed_here() -> None:
         assert Content(bytes.fromhex(opened["data"]), opened["name"], opened["type"]) == content
         assert {(each["proof"], each["lock"]) for each in (opened, sealed)} == {(keys.shown_proof, keys.lock)}
         assert link.open_sealed(sealed["value"], keys.encryption) == content
+        assert sealed["size"] == len(sealed["value"]) == link.sealed_size(content)
 
 
 @EVERY_VECTOR
-def test_a_second_implementation_opens_the_vectors(file: Path) -> None:
+def test_the_pages_open_the_vectors(file: Path) -> None:
     """So they are not only what this one happens to make."""
     vector = loaded(file)
     (opened,) = webcrypto([{"open": {name: vector[name] for name in ("fragment", "passphrase", "value")}}])
@@ -110,6 +112,12 @@ def test_a_link_is_what_it_was(server: str, fragment: Fragment | None) -> None:
     assert Link.parse(str(made)) == made
 
 
+def test_a_link_out_of_the_address_bar_is_a_link() -> None:
+    """Where a language was chosen in the page, the address has it; it is no part of the link."""
+    made = Link("https://drop.example", ID, FRAGMENT)
+    assert Link.parse(str(made).replace("#", "?lang=de#")) == made
+
+
 NO_LINKS: Final = {
     "nothing": "",
     "an id": ID,
@@ -121,6 +129,7 @@ NO_LINKS: Final = {
     "an id in capitals": f"https://drop.example/s/{ID.upper()}",
     "something behind it": f"https://drop.example/s/{ID}/",
     "a query": f"https://drop.example/s/{ID}?a=1",
+    "a longer query": f"https://drop.example/s/{ID}?lang=de&a=1",
     "a password": f"https://user:pass@drop.example/s/{ID}",
     "a bad port": f"https://drop.example:x/s/{ID}",
     "a bad address": f"https://[::1/s/{ID}",
