@@ -350,11 +350,23 @@ def _each_address(settings: Settings) -> str:
     return "each address that connects; behind a proxy set SIRR_TRUSTED_PROXIES"
 
 
+def _pages(settings: Settings, address: str) -> str:
+    """Say which pages there are."""
+    if settings.pages == "all":
+        return f"make and open links in a browser, at {address}/"
+    return f"{'of links alone' if settings.pages == 'reveal' else 'none'} (SIRR_PAGES={settings.pages})"
+
+
 def banner(settings: Settings, address: str) -> str:
     """Return what a person reads when the daemon has started."""
     bearer = "" if settings.master_api_key is None else '-H "Authorization: Bearer $SIRR_MASTER_API_KEY" '
     example = f"""curl {bearer}-H 'Content-Type: application/json' -d '{{"value":"hello"}}' {address}/secrets"""
-    lines = {"data": str(settings.data_dir), **protections(settings), "try": example}
+    lines = {
+        "data": str(settings.data_dir),
+        **protections(settings),
+        "pages": _pages(settings, address),
+        "try": example,
+    }
     told = (f"  {name.replace('_', ' '):<11} {text}" for name, text in lines.items())
     return "\n".join((f"sirrd {__version__} listens on {address}", *told))
 

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     public_max_ttl_seconds: int = Field(7 * 86_400, ge=1, le=MAX_TTL_SECONDS)
     public_max_value_bytes: int = Field(64 * 1024, ge=1, le=64 * 1024 * 1024)
     public_creates_per_hour: int = Field(60, ge=1, le=100_000)
+    pages: Literal["off", "reveal", "all"] = "all"
+    instance_name: str | None = Field(None, min_length=1, max_length=80)
     rate_limit_per_second: float | None = Field(None, ge=0.001, le=1000, allow_inf_nan=False)
     rate_limit_burst: int | None = Field(None, ge=1, le=100_000)
     default_max_reads: Annotated[int, Field(ge=1, le=MAX_READS)] | Literal["unlimited"] = 1
@@ -135,6 +137,13 @@ class Settings(BaseSettings):
         if not _ORIGIN.fullmatch(f"{parts.scheme}://{parts.netloc.lower()}"):
             raise ValueError("must be http(s)://host with an optional port and path, and nothing else")
         return value.rstrip("/")
+
+    @field_validator("instance_name")
+    @classmethod
+    def _is_a_line(cls, value: str | None) -> str | None:
+        if value is not None and (not value.isprintable() or value != value.strip()):
+            raise ValueError("must be printable, without white space around it")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

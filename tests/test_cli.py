@@ -130,6 +130,10 @@ def test_the_banner_names_everything_an_operator_asks(tmp_path: Path) -> None:
     opened = banner(settings_for(tmp_path, master_api_key=None, org_reads="public"), "http://127.0.0.1:1")
     assert "OPEN" in opened
     assert "PUBLIC" in opened
+    assert "in a browser, at http://127.0.0.1:1/" in closed
+    for pages in ("off", "reveal"):
+        told = banner(settings_for(tmp_path, pages=pages), "http://127.0.0.1:1")
+        assert ("in a browser" in told, f"(SIRR_PAGES={pages})" in told) == (False, True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from sirrd.errors import RateLimited
-from sirrd.http import problems
+from sirrd.http import assets, problems
 from sirrd.store.folder import DATABASE
 from tests.conftest import Daemon, Start
 
@@ -34,6 +34,11 @@ SECURITY: Final = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
 }
 """The headers of every answer that is no page."""
+
+PAGE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
 
 
 # Secrets in every state. In a path, <word> is the id of a dead drop in that state, [word] an org secret of that key.
@@ -188,6 +193,12 @@ class Case(NamedTuple):
     def path(self) -> str:
         return self.request.partition(" ")[2]
 
+    @property
+    def is_page(self) -> bool:
+        """Whether a person is answered."""
+        pages = self.settings.get("pages", "all")
+        return (self.path.startswith("/s/") and pages != "off") or (self.path == "/" and pages == "all")
+
     def __str__(self) -> str:
         about = " ".join([*self.settings, self.given]).strip()
         return f"{self.request} by {self.caller}: {self.status} {self.says}" + (f" ({about})" if about else "")
@@ -219,7 +230,7 @@ async def check(case: Case, start: Start, patch: pytest.MonkeyPatch, **settings:
     assert answer.status_code == case.status, answer.text
     assert case.shows.items() <= dict(answer.headers).items()
     assert "CANARY" not in answer.text
-    if path.startswith("/s/"):
+    if case.is_page:
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
     elif case.method == "HEAD":
         assert answer.content == b""
@@ -246,6 +257,7 @@ OPEN: Final = {"master_api_key": None}
 LIMITED: Final = {"rate_limit_per_second": 1}
 PREFETCH: Final = {"Sec-Purpose": "prefetch"}
 FOREIGN: Final = {"Sec-Fetch-Site": "cross-site"}
+A_FILE: Final = f"/static/{assets.VERSION}/style.css"
 
 
 def refused(request: str, says: str = "rate_limited", body: Any = None) -> Case:
@@ -415,10 +427,24 @@ ROUTES: Final = [
     *plain("/robots.txt"),
     Case("GET /nowhere", STRANGER, 404, "no_such_route"),
     Case("GET /secrets/", OPERATOR, 404, "no_such_route"),
-    Case("GET /", STRANGER, 404, "no_such_route"),
+    Case("GET /", STRANGER, 404, "no_such_route", settings={"pages": "reveal"}),
+    Case("POST /", STRANGER, 404, "no_such_route", settings={"pages": "off"}),
+    *(Case(f"{method} /s/<once>", STRANGER, 404, settings={"pages": "off"}) for method in ("GET", "HEAD", "POST")),
+    Case(f"GET {A_FILE}", STRANGER, 200, shows={"cache-control": "public, max-age=31536000, immutable"}),
+    Case(f"HEAD {A_FILE}", STRANGER, 200),
+    Case(f"POST {A_FILE}", STRANGER, 405, "method_not_allowed", shows={"allow": "GET, HEAD"}),
+    Case(f"GET {A_FILE}x", STRANGER, 404, "no_such_route", shows={"cache-control": "no-store"}),
+    Case(f"HEAD {A_FILE}x", STRANGER, 404),
+    Case("GET /static/0000000000000000/style.css", STRANGER, 404, "no_such_route"),
+    Case(f"GET {A_FILE}", STRANGER, 404, "no_such_route", settings={"pages": "off"}),
 ]
 
 PAGES: Final = [
+    Case("GET /", STRANGER, 200),
+    Case("HEAD /", STRANGER, 200),
+    Case("GET /", STRANGER, 200, given="storage broken"),
+    Case("POST /", STRANGER, 405, shows={"allow": "GET, HEAD"}),
+    Case("GET /s/<once>", STRANGER, 200, settings={"pages": "reveal"}),
     Case("GET /s/<once>", STRANGER, 200),
     Case("HEAD /s/<once>", STRANGER, 200),
     Case("POST /s/<once>", STRANGER, 200),
@@ -450,11 +476,11 @@ async def test_every_row_is_answered_as_the_contract_says(
     """Every row gets its status, code, members and headers, and with them the security headers of every answer."""
     answer = await check(case, start, monkeypatch)
     shown = {name: answer.headers[name] for name in SECURITY}
-    if case.path.startswith("/s/"):
-        policy = set(shown.pop("content-security-policy").split("; "))
-        assert {"default-src 'none'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"} <= policy
-        assert not [directive for directive in policy if "unsafe" in directive or "script" in directive]
-        assert shown == {name: SECURITY[name] for name in shown} | {"referrer-policy": "same-origin"}
+    if case.is_page:
+        own = {"referrer-policy": "same-origin", "content-security-policy": PAGE_POLICY}
+        assert shown == SECURITY | own
+    elif "immutable" in shown["cache-control"]:
+        assert shown == SECURITY | {"cache-control": "public, max-age=31536000, immutable"}
     else:
         assert shown == SECURITY
     assert re.fullmatch(r"[0-9a-f]{16}", answer.headers["x-request-id"])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 from typing import Any, Final
 
 import httpx
 import pytest
 
+from sirrd.http.texts.en import ENGLISH
 from sirrd.model import Caller
 from tests.conftest import MASTER_KEY, Daemon, SetClock, Start
 from tests.test_contract_life import EVERY_FORM, put
@@ -245,14 +247,15 @@ async def test_refusals_are_counted_in_the_audit(daemon: Daemon) -> None:
     assert rows == [("unproven", 3)]
 
 
-async def test_a_page_of_a_locked_secret_offers_no_button(daemon: Daemon) -> None:
+async def test_the_form_of_a_locked_secret_is_for_the_script_alone(daemon: Daemon) -> None:
     """Without the fragment there is nothing that it could do; and a form that is sent all the same spends nothing."""
     identity = await daemon.put(lock=LOCK)
     page = await daemon.stranger.get(f"/s/{identity}")
     assert page.status_code == 200
-    assert "<form" not in page.text
+    (form,) = re.findall("<form[^>]*>", page.text)
+    assert form.endswith(" hidden>")
     answer = await daemon.stranger.post(f"/s/{identity}")
-    assert (answer.status_code, "locked" in answer.text) == (403, True)
+    assert (answer.status_code, ENGLISH.notices.needs_script.title in answer.text) == (403, True)
     assert await reads(daemon, f"/secrets/{identity}") == "0"
 
 

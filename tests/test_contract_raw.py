@@ -289,8 +289,9 @@ async def test_orgs_outside_their_alphabet_are_400(daemon: Daemon, name: str, st
     "target",
     [
         "",
-        "/",
         "//",
+        "/static",
+        "/static/",
         "/secrets/",
         "//secrets",
         "/secrets//",

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sirrd.errors import RateLimited
-from sirrd.http import limiter, openapi
+from sirrd.http import assets, limiter, openapi
 from sirrd.http.limiter import UNLIMITED, Allowance
-from sirrd.http.routes import RESOURCES, dispatch
+from sirrd.http.routes import RESOURCES, Routes
 from tests.conftest import API_KEY, Daemon, Launch, SetClock, Start, running, settings_for
 from tests.parts import put
 from tests.test_contract_peers import OWN, TRUSTING, seen_from
@@ -288,7 +288,8 @@ async def test_probes_and_wrong_addresses_are_free(limited: Limited) -> None:
     """A load balancer is never limited; what finds no handler, or is a preflight, costs nobody anything."""
     async with limited(cors_origins=OWN) as daemon:
         for _ in range(5):
-            for path in sorted(UNLIMITED):
+            for template in sorted(UNLIMITED):
+                path = template.format(version=assets.VERSION, file="style.css")
                 assert (await daemon.stranger.get(path)).status_code == 200
                 assert (await daemon.stranger.head(path, headers=WRONG)).status_code == 200
             assert (await daemon.stranger.get("/favicon.ico")).status_code == 404
@@ -402,7 +403,7 @@ async def test_without_a_rate_there_is_no_limiter(start: Start) -> None:
     """The application is built without the layer: nothing is counted, and a request passes no more than before."""
     async with start() as daemon:
         edge: Any = daemon.app.served  # type: ignore[attr-defined]
-        assert edge._app._app is dispatch
+        assert isinstance(edge._app._app, Routes)
         for _ in range(100):
             assert (await daemon.stranger.get(GONE)).status_code == 404
 

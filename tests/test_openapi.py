@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sirrd import __version__
 from sirrd.errors import BadField
-from sirrd.http import edge, html, openapi, wire
+from sirrd.http import assets, edge, html, openapi, wire
 from sirrd.http.routes import RESOURCES
 from sirrd.model import is_key, is_org
 from tests.conftest import Daemon
@@ -20,6 +20,7 @@ from tests.test_contract import PAGES, ROUTES, Case
 from tests.test_contract_refusals import ORDER
 
 Json = dict[str, Any]
+STATIC: Final = "/static/{version}/{file}"
 
 
 @pytest.fixture
@@ -73,6 +74,8 @@ def template_of(case: Case) -> str:
         segments[4:] = ["{key}"] * len(segments[4:])
     elif segments[1] in {"secrets", "s"} and len(segments) == 3:
         segments[2] = "{id}"
+    elif segments[1] == "static":
+        segments[2:] = ["{version}", "{file}"]
     return "/".join(segments)
 
 
@@ -126,7 +129,7 @@ def test_every_body_is_one_of_the_strict_ones(described: Json) -> None:
 
 def test_protected_operations_say_so(described: Json) -> None:
     """The operations that the contract protects ask for the bearer, and the others do not."""
-    open_paths = {"/s/{id}", "/health", "/ready", "/version", "/openapi.json", "/robots.txt"}
+    open_paths = {"/s/{id}", "/health", "/ready", "/version", "/openapi.json", "/robots.txt", "/", STATIC}
     for path, item in described["paths"].items():
         for method in set(item) - {"parameters"}:
             is_open = path in open_paths or (path == "/secrets/{id}" and method in {"get", "head"})
@@ -138,7 +141,7 @@ def test_protected_operations_say_so(described: Json) -> None:
 def test_head_has_no_content(described: Json) -> None:
     """No HEAD is described with a body."""
     heads = [item["head"] for item in described["paths"].values() if "head" in item]
-    assert len(heads) == 8
+    assert len(heads) == 10
     answers = [resolved(described, answer) for head in heads for answer in head["responses"].values()]
     assert [answer for answer in answers if "content" in answer] == []
 
@@ -147,12 +150,16 @@ def test_every_answer_has_the_headers_of_all_answers(described: Json) -> None:
     """What every answer carries is described with every answer, and a page's policy is that of a page."""
     fixed = {name.decode().title(): value.decode() for name, value in edge.HEADERS.items()}
     of_pages = {name.decode().title(): value.decode() for name, value in html.HEADERS if name != b"content-type"}
+    of_files = {name.decode().title(): value.decode() for name, value in assets.HEADERS}
     for path, item in described["paths"].items():
         for method in set(item) - {"parameters"}:
-            for answer in item[method]["responses"].values():
+            for status, answer in item[method]["responses"].items():
                 headers = resolved(described, answer)["headers"]
                 values = {name: resolved(described, header)["schema"].get("const") for name, header in headers.items()}
-                assert values.items() >= (fixed | (of_pages if path == "/s/{id}" else {})).items()
+                is_file = (path, status) == (STATIC, "200")
+                is_page = path == "/s/{id}" or (path == "/" and status != "404")
+                own = of_pages if is_page else of_files if is_file else {}
+                assert values.items() >= (fixed | own).items()
                 assert "X-Request-Id" in values
 
 

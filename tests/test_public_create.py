@@ -19,7 +19,7 @@ import pytest
 from sirrd import cli
 from sirrd.http.context import Context
 from sirrd.http.limiter import CREATION, Allowance
-from sirrd.http.routes import dispatch, find
+from sirrd.http.routes import Routes
 from sirrd.http.secrets import create
 from sirrd.model import MAX_TTL_SECONDS
 from tests.conftest import API_KEY, NOW, Daemon, Launch, SetClock, Start, running, settings_for
@@ -100,7 +100,7 @@ async def test_it_is_closed_unless_it_is_opened(daemon: Daemon) -> None:
     assert (await stored(daemon.stranger)).status_code == 401
     assert (await daemon.client.get("/secrets")).json() == {"secrets": []}
     edge: Any = daemon.app.served  # type: ignore[attr-defined]
-    assert edge._app._app is dispatch
+    assert isinstance(edge._app._app, Routes)
 
 
 @pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN)
@@ -327,7 +327,7 @@ def test_a_burst_passes_and_then_the_hour(hourly: int, at_once: int, wait: int, 
 def test_what_is_counted_is_what_stores() -> None:
     """The allowance stands on the route of the handler that strangers may use."""
     method, path = CREATION
-    resource, _ = find(path)
+    resource, _ = Routes().find(path)
     assert resource.handlers[method] is create
 
 

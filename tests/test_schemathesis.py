@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from sirrd.http.limiter import UNLIMITED
 from sirrd.http.routes import RESOURCES
 from tests.conftest import API_KEY, Launch
 from tests.parts import ask, environment, put
@@ -140,7 +141,7 @@ def test_the_daemon_is_as_it_is_described_to_strangers(launch: Launch, tmp_path:
         f"{method} {resource.path}"
         for resource in RESOURCES
         for method in resource.handlers
-        if resource.path not in {"/s/{id}", "/health", "/ready", "/version", "/openapi.json", "/robots.txt"}
+        if resource.path not in UNLIMITED | {"/s/{id}"}
         and not (resource.path == "/secrets/{id}" and method in {"GET", "HEAD"})
     }
     # A proof, too, is asked for there, and its absence is told otherwise.

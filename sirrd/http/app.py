@@ -2,7 +2,7 @@
 
 A request passes `Edge` (headers, log line), `Cors` (only if origins are listed), `Net` (answers exceptions, by the
 table in `problems`), `Limiter` (only if a rate is set, or anyone may store), the route table in `routes`, and a handler
-in `secrets`, `operator` or `reveal`, which calls `DeadDrop`.
+in `secrets`, `operator` or `reveal`, which calls `DeadDrop`; `create` and `assets` only show something.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sirrd.http.context import Context, Readiness
 from sirrd.http.cors import Cors
 from sirrd.http.edge import Edge, Net
 from sirrd.http.peers import Peers
-from sirrd.http.routes import dispatch
+from sirrd.http.routes import Routes
 from sirrd.log import RequestLog, default_format, stderr
 from sirrd.policy import Caps
 
@@ -74,6 +74,10 @@ def create_app(
         stranger_body_limit=settings.public_body_limit,
         peers=Peers(settings.trusted_proxies, settings.public_url),
         readiness=readiness or Readiness(),
+        clock=clock,
+        caps=settings.caps,
+        pages=settings.pages,
+        instance_name=settings.instance_name,
     )
     log = RequestLog(
         settings.log_format or default_format(stderr()), stderr(), enabled=settings.log_level in {"debug", "info"}
@@ -92,9 +96,10 @@ def create_app(
             finally:
                 log.flush()
 
-    served: ASGIApp = dispatch
+    routes = Routes(settings.pages)
+    served: ASGIApp = routes
     if settings.rate_limit_per_second is not None or settings.public_create:
-        served = _limited(served, settings, monotonic)
+        served = _limited(routes, settings, monotonic)
     served = Net(served)
     if settings.cors_origins:
         served = Cors(served, origins=settings.cors_origins)
@@ -109,7 +114,7 @@ def _stranger_caps(settings: Settings) -> Caps | None:
     return settings.public_caps if settings.public_create else None
 
 
-def _limited(app: ASGIApp, settings: Settings, monotonic: Callable[[], float]) -> ASGIApp:
+def _limited(routes: Routes, settings: Settings, monotonic: Callable[[], float]) -> ASGIApp:
     # Loaded only here, with the library that it stands on: most daemons have no limiter.
     from sirrd.http.limiter import Allowance, Limiter  # noqa: PLC0415
 
@@ -121,4 +126,4 @@ def _limited(app: ASGIApp, settings: Settings, monotonic: Callable[[], float]) -
     if settings.public_create:
         per_second = settings.public_creates_per_hour / 3600
         creates = Allowance(per_second=per_second, burst=settings.public_burst, monotonic=monotonic)
-    return Limiter(app, requests=requests, guesses=guesses, creates=creates)
+    return Limiter(routes, requests=requests, guesses=guesses, creates=creates)

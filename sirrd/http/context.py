@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from starlette.types import Receive, Scope
 
 from sirrd.background import Mover
+from sirrd.clock import Clock
 from sirrd.deaddrop import DeadDrop
 from sirrd.errors import StorageError
 from sirrd.http.peers import Peers
@@ -19,6 +20,9 @@ from sirrd.model import Caller
 from sirrd.policy import Caps
 
 READY_SECONDS = 1.0
+Pages: TypeAlias = Literal["off", "reveal", "all"]
+"""Which pages there are."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -93,6 +97,10 @@ class Context:
         stranger_body_limit: The same, of a dead drop from a stranger.
         peers: Resolves clients and origins.
         readiness: Whether new work should come.
+        clock: Tells the time.
+        caps: The limits of secrets.
+        pages: Which pages there are.
+        instance_name: Who runs the server, for people.
     """
 
     bearer: bytes | None = field(repr=False)
@@ -102,6 +110,10 @@ class Context:
     stranger_body_limit: int
     peers: Peers
     readiness: Readiness
+    clock: Clock
+    caps: Caps
+    pages: Pages
+    instance_name: str | None
 
     def body_limit_of(self, caller: Caller) -> int:
         """Return the longest body of a dead drop, in bytes, by who stores it."""

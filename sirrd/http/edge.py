@@ -78,9 +78,10 @@ class Edge:
 def _completed(headers: Sequence[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer and those that every answer has; its own stay as they are."""
     mark = (b"x-request-id", request_id.encode())
-    if _NAMES.isdisjoint([name for name, _ in headers]):
+    own = [name for name, _ in headers]
+    if _NAMES.isdisjoint(own):
         return [*_FIELDS, *headers, mark]
-    return [*(HEADERS | dict(headers)).items(), mark]
+    return [*(field for field in _FIELDS if field[0] not in own), *headers, mark]
 
 
 class Net:
@@ -101,7 +102,7 @@ class Net:
             trace: Trace = scope["state"]["trace"]
             if answer is None:
                 logger.exception("a request failed", extra={"fields": {"request_id": trace.request_id}})
-                answer = problems.crashed(as_page=problems.is_page(scope["path"]))
+                answer = problems.crashed(scope)
             if not trace.status:
                 await answer(scope, receive, send)
             # Where part of an answer is out, ending here without its last chunk breaks the connection.

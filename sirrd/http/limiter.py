@@ -18,18 +18,20 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from pyrate_limiter import GCRA, Rate
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from sirrd.errors import RateLimited
 from sirrd.events import neighbourhood
 from sirrd.http import auth
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
-from sirrd.http.routes import find
+from sirrd.http.routes import Routes
 
 MAX_ADDRESSES: Final = 16_384
-UNLIMITED: Final = frozenset({"/health", "/ready", "/version", "/openapi.json", "/robots.txt"})
-"""Paths that supervisors and load balancers ask, and that touch no secret."""
+UNLIMITED: Final = frozenset(
+    {"/", "/static/{version}/{file}", "/health", "/ready", "/version", "/openapi.json", "/robots.txt"}
+)
+"""Paths that touch no secret: what supervisors and load balancers ask, and what a page is made of."""
 
 CREATION: Final = ("POST", "/secrets")
 """Method and path by which strangers store, where they may."""
@@ -92,7 +94,7 @@ class Limiter:
     """Lets through what an address may still ask. What has no allowance is not limited.
 
     Args:
-        app: What is wrapped.
+        routes: What is wrapped.
         requests: What addresses have left of requests without credentials.
         guesses: What they have left of requests with credentials that are wrong.
         creates: What strangers have left of dead drops to store, where a key is set and they need none for that.
@@ -100,13 +102,13 @@ class Limiter:
 
     def __init__(
         self,
-        app: ASGIApp,
+        routes: Routes,
         *,
         requests: Allowance | None = None,
         guesses: Allowance | None = None,
         creates: Allowance | None = None,
     ) -> None:
-        self._app = app
+        self._routes = routes
         self._of_requests = tuple(each for each in (requests,) if each is not None)
         self._of_creations = tuple(each for each in (requests, creates) if each is not None)
         self._guesses = guesses
@@ -118,12 +120,12 @@ class Limiter:
             NoRoute: The path is not in the route table; that costs nobody anything.
             RateLimited: The address has asked too often.
         """
-        resource, segments = find(scope["path"])
+        resource, segments = self._routes.find(scope["path"])
         if resource.path not in UNLIMITED and scope["method"] in resource.handlers:
             scope["state"]["trace"].route = resource.path
             is_creation = (scope["method"], resource.path) == CREATION
             self._admit(Request(scope, receive, segments), self._of_creations if is_creation else self._of_requests)
-        await self._app(scope, receive, send)
+        await self._routes(scope, receive, send)
 
     def _admit(self, request: Request, allowances: Sequence[Allowance]) -> None:
         address = request.state["trace"].address

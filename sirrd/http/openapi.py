@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from sirrd import __version__
-from sirrd.http import edge, html, wire
+from sirrd.http import assets, edge, html, texts, wire
 from sirrd.http.context import Request
 
 Json = dict[str, Any]
@@ -39,6 +39,12 @@ _SEGMENTS: Final[Json] = {
     "id": {"name": "id", "description": "The id of a dead drop.", "schema": {"type": "string", "pattern": ID}},
     "key": {"name": "key", "description": "The key.", "schema": {"type": "string", "pattern": KEY}},
     "org": {"name": "org", "description": "The org.", "schema": {"type": "string", "pattern": ORG}},
+    "version": {
+        "name": "version",
+        "description": "A hash of all static files.",
+        "schema": {"const": assets.VERSION},
+    },
+    "file": {"name": "file", "description": "A static file.", "schema": {"enum": list(assets.FILES)}},
 }
 _PROOF: Final[Json] = {
     "name": "X-Sirr-Proof",
@@ -89,7 +95,11 @@ def description() -> Json:
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "SIRR_MASTER_API_KEY, if one is set."}
             },
-            "headers": {**_HEADERS, **{f"Page-{name}": header for name, header in _PAGE_HEADERS.items()}},
+            "headers": {
+                **_HEADERS,
+                **{f"Page-{name}": header for name, header in _PAGE_HEADERS.items()},
+                **{f"Static-{name}": header for name, header in _STATIC_HEADERS.items()},
+            },
             "responses": _shared_answers(paths),
             "schemas": _schemas(),
         },
@@ -166,6 +176,22 @@ def _paths() -> Json:
         "/version": _both("version", "Name and version.", {"200": _json("This release.", "Version")}),
         "/openapi.json": _both("openapi", "This description.", {"200": _content("It.", {"application/json": {}})}),
         "/robots.txt": _both("robots", "Asks robots to stay away.", {"200": _content("It.", {"text/plain": {}})}),
+        "/": {
+            "get": _operation(
+                "createPage",
+                "The page that makes dead drops, unless the operator has turned it off.",
+                {**_refused([200], "Page"), **_refused([404])},
+            ),
+            "head": _operation(
+                "headCreatePage",
+                "The headers of that page.",
+                {**_refused([200], "HeadOfPage"), **_refused([404], "Head")},
+            ),
+        },
+        "/static/{version}/{file}": _on(
+            ["version", "file"],
+            _both("static", "What the pages are made of.", {"200": _static_file(), **_refused([404])}),
+        ),
     }
 
 
@@ -268,8 +294,14 @@ def _page(name: str, summary: str, more: Iterable[int] = (), *, kind: str = "Pag
 
 def _both(name: str, summary: str, answers: Json) -> Json:
     """Return GET and HEAD where they are answered alike."""
-    heads = {status: {part: answer[part] for part in answer if part != "content"} for status, answer in answers.items()}
+    heads = {status: _without_content(answer) for status, answer in answers.items()}
     return {"get": _operation(name, summary, answers), "head": _operation(f"{name}Head", summary, heads)}
+
+
+def _without_content(answer: Json) -> Json:
+    if "$ref" in answer:
+        return {"$ref": answer["$ref"].replace("/Problem", "/Head")}
+    return {part: answer[part] for part in answer if part != "content"}
 
 
 # Answers.
@@ -288,7 +320,11 @@ def _varying(pattern: str, text: str, *, required: bool = True) -> Json:
     return {"description": text, "required": required, "schema": {"type": "string", "pattern": pattern}}
 
 
-_PAGE_HEADERS: Final = _fixed(html.HEADERS)
+_PAGE_HEADERS: Final = {
+    **_fixed(html.HEADERS),
+    "Content-Language": _varying(f"^({'|'.join(texts.LANGUAGES)})$", "The language of the page."),
+}
+_STATIC_HEADERS: Final = _fixed(assets.HEADERS)
 _ON_ALL: Final[Json] = {
     **_fixed(edge.HEADERS.items()),
     "X-Request-Id": _varying("^[0-9a-f]{16}$", "What the log calls this request by."),
@@ -316,6 +352,13 @@ def _head(text: str, headers: Mapping[str, Any] | None = None) -> Json:
 
 def _content(text: str, content: Json) -> Json:
     return {**_head(text), "content": content}
+
+
+def _static_file() -> Json:
+    types = {kind.decode().partition(";")[0]: {"schema": {"type": "string"}} for kind in assets.TYPES.values()}
+    answer = _content("It.", types)
+    answer["headers"] |= {name: {"$ref": f"#/components/headers/Static-{name}"} for name in _STATIC_HEADERS}
+    return answer
 
 
 def _json(text: str, schema: str) -> Json:

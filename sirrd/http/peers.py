@@ -35,11 +35,15 @@ def _parsed(text: str) -> Address | None:
 
 
 class Peers:
-    """Resolves clients and origins behind trusted proxies."""
+    """Resolves clients and origins behind trusted proxies.
+
+    Attributes:
+        public_url: The URL that the operator gave, or None.
+    """
 
     def __init__(self, trusted: Iterable[str], public_url: str | None) -> None:
         self._trusted = tuple(ipaddress.ip_network(network) for network in trusted)
-        self._public_url = public_url
+        self.public_url = public_url
 
     def address(self, scope: Scope) -> str:
         """Return the client's address: of the hops that proxies we trust report, the right-most one we do not."""
@@ -59,7 +63,7 @@ class Peers:
 
     def base_url(self, scope: Scope) -> str:
         """Return the URL that the daemon is reached by, without a slash at the end."""
-        return self._public_url or self._requested(scope)
+        return self.public_url or self._requested(scope)
 
     def origin(self, scope: Scope) -> str:
         """Return the origin that the daemon's own pages have."""

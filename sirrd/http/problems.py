@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Final, NamedTuple
 
 from starlette.types import Scope
@@ -79,24 +78,22 @@ def solve(scope: Scope, error: Exception) -> Answer | None:
         state["drop"].note(action, by=Caller("anonymous", trace.address))
     if isinstance(error, errors.SecretError):
         trace.fingerprint = error.fingerprint
-    return answer(error, as_page=is_page(scope["path"]))
-
-
-def is_page(path: str) -> bool:
-    """Tell whether a person, rather than a program, waits for the answer."""
-    return path.startswith("/s/")
-
-
-def answer(error: SirrdError, *, as_page: bool) -> Answer:
-    """Turn an exception of the table into an answer."""
     problem = TABLE[type(error)]
     field = error.field if isinstance(error, errors.BadField) else None
-    return _present(problem.status, str(error) or problem.text, error.code, field, _headers(error), as_page=as_page)
+    return _present(scope, problem.status, str(error) or problem.text, error.code, field, _headers(error))
 
 
-def crashed(*, as_page: bool) -> Answer:
+def crashed(scope: Scope) -> Answer:
     """Answer what nobody expected."""
-    return _present(CRASHED.status, CRASHED.text, CRASHED_CODE, None, [], as_page=as_page)
+    return _present(scope, CRASHED.status, CRASHED.text, CRASHED_CODE, None, [])
+
+
+def _is_page(scope: Scope) -> bool:
+    """Tell whether a person, rather than a program, waits for the answer."""
+    path: str = scope["path"]
+    state: State = scope["state"]
+    pages = state["context"].pages
+    return (path.startswith("/s/") and pages != "off") or (path == "/" and pages == "all")
 
 
 def _headers(error: SirrdError) -> list[Header]:
@@ -113,21 +110,24 @@ def _headers(error: SirrdError) -> list[Header]:
     return []
 
 
-def _present(status: int, text: str, code: str, field: str | None, headers: list[Header], *, as_page: bool) -> Answer:
-    if as_page:
-        title, advice = _PAGES.get(code) or _PAGES.get(status, ("This did not work", ""))
-        return html.page(status, title, f"<p>{escape(_sentence(text))} {advice}</p>", headers)
+def _present(scope: Scope, status: int, text: str, code: str, field: str | None, headers: list[Header]) -> Answer:
+    if _is_page(scope):
+        # What crashed after a claim has spent a read.
+        name = "lost" if code == CRASHED_CODE and scope["method"] == "POST" else _NOTICES.get(code, "refused")
+        return html.notice(scope, status, name, headers)
     return as_json(status, {"error": text, "code": code} | ({} if field is None else {"field": field}), headers)
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
-
-
-_PAGES: Final[dict[int | str, tuple[str, str]]] = {
-    "proof_required": ("This secret is locked", "Nothing has been used up."),
-    400: ("This link is not complete", "Copy the whole link, or ask whoever sent it for a new one."),
-    404: ("This secret is gone", "If you have not seen it, ask whoever sent the link for a new one."),
-    410: ("This secret is sealed", "Whoever sent the link can open it again."),
-    429: ("Please wait a moment", "Nothing has been used up: wait a little, and open the link again."),
+_NOTICES: Final[dict[str, str]] = {
+    errors.NoRoute.code: "incomplete",
+    errors.BadPath.code: "incomplete",
+    errors.Gone.code: "gone",
+    errors.Sealed.code: "sealed",
+    errors.ProofRequired.code: "needs_script",
+    errors.RateLimited.code: "limited",
+    errors.ForeignRequest.code: "foreign",
+    errors.Unreadable.code: "unreadable",
+    errors.Busy.code: "unavailable",
+    errors.Unavailable.code: "unavailable",
 }
+"""Which notice of `texts` a page shows instead of a code."""

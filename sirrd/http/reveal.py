@@ -1,15 +1,22 @@
-"""The page behind the URL that people share: opening it spends nothing, pressing its button spends a read."""
+"""The page behind the URL that people share: opening it spends nothing, pressing its button spends a read.
+
+With a key in the fragment the page decrypts by script; without one, and without script, its button is a plain form.
+"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from html import escape
 
 from sirrd.errors import Sealed
 from sirrd.events import Action
-from sirrd.http import auth, guards, html
+from sirrd.http import auth, guards, html, texts
 from sirrd.http.context import Request
+from sirrd.http.texts import Words
 from sirrd.http.wire import Answer
 from sirrd.model import Identity, Metadata
+
+_MOST_ROWS = 20
 
 
 async def show(request: Request) -> Answer:
@@ -21,7 +28,9 @@ async def show(request: Request) -> Answer:
     drop.note(Action.PAGE_OPENED, by=caller, identity=identity)
     if metadata.status == "sealed":
         raise Sealed(metadata.fingerprint)
-    return html.page(200, "Someone shared a secret with you", _invitation(metadata), fingerprint=metadata.fingerprint)
+    words = texts.chosen(request.scope)
+    body = _offer(metadata, words, now=request.state["context"].clock.now())
+    return html.page(request.scope, 200, words.reveal_title, body, module="reveal", fingerprint=metadata.fingerprint)
 
 
 async def reveal(request: Request) -> Answer:
@@ -29,39 +38,55 @@ async def reveal(request: Request) -> Answer:
     identity = Identity.drop(request.path_params["id"])
     guards.check_form(request)
     opened = await request.state["drop"].read(identity, by=auth.caller(request))
-    return html.page(200, "The secret", _revealed(opened.plaintext.text()), fingerprint=opened.fingerprint)
+    words = texts.chosen(request.scope)
+    value = opened.plaintext.text()
+    rows = min(_MOST_ROWS, value.count("\n") + 2)
+    # The line break after the tag, which the template has, is dropped by browsers; without it one of the value's own
+    # would be.
+    body = html.filled("value", words, ROWS=str(rows), VALUE=escape(value))
+    return html.page(request.scope, 200, words.shown_title, body, switches=False, fingerprint=opened.fingerprint)
 
 
-def _invitation(metadata: Metadata) -> str:
-    if metadata.locked:
-        return (
-            "<p>It is locked: only the whole link, with the part behind the #, opens it. "
-            "Open that link with the command <code>sirr get</code>.</p>\n"
-            "<p><small>Opening this page has not used it up.</small></p>"
-        )
-    remaining = metadata.reads_remaining
-    if remaining is None:
-        often = "It can be opened any number of times until it expires or is removed."
-    elif remaining == 1:
-        often = "It can be opened <strong>once</strong>. After that it is gone from this server."
-        if not metadata.terms.delete:
-            often = "It can be opened <strong>once</strong>. After that it is closed until its owner opens it again."
+def _offer(metadata: Metadata, words: Words, *, now: int) -> str:
+    terms, remaining, locked = metadata.terms, metadata.reads_remaining, metadata.locked
+    state = {
+        "data-locked": str(locked).lower(),
+        "data-seconds": "" if terms.expires_at is None else str(terms.expires_at - now),
+    }
+    attributes = "".join(f' {name}="{value}"' for name, value in state.items())
+    if locked:
+        needs_script = f'<p class="notice late">{escape(words.notices.needs_script.text)}</p>'
+        about = f"<p>{escape(words.encrypted)}</p>\n{needs_script}"
     else:
-        often = f"It can be opened <strong>{remaining} more times</strong>."
-    # The action is relative, so that a path prefix of the proxy does not matter.
-    return (
-        f"<p>{often}</p>\n"
-        '<form method="post" action=""><button type="submit">Reveal the secret</button></form>\n'
-        "<p><small>Opening this page has not used it up. Be ready to keep what you see: copy it to a safe place."
-        "</small></p>"
-    )
+        about = ""
+    return html.filled(
+        "reveal",
+        words,
+        OFTEN=escape(_how_often(words, remaining, burns=terms.delete)),
+        EXPIRES=_until(words, terms.expires_at),
+        ABOUT=about,
+        # A form cannot open a lock, so that of a locked secret is there for the script alone.
+        STATE=attributes + (" hidden" if locked else ""),
+        NOTICES=html.notices(words),
+        TEXTS=html.dictionary(
+            words, "copied", "not_copied", "working", "shown_last", "shown_sealed", "shown_left", "often_unlimited",
+            "shown_file", "hide", "show",
+        ),
+    )  # fmt: skip
 
 
-def _revealed(value: str) -> str:
-    rows = min(20, value.count("\n") + 2)
-    # The line break after the tag is dropped by browsers; without it one of the value's own would be.
-    return (
-        '<p><label for="value">Keep it safe: this page cannot be loaded again.</label></p>\n'
-        f'<textarea id="value" rows="{rows}" readonly autofocus spellcheck="false" autocomplete="off">\n'
-        f"{escape(value)}</textarea>"
-    )
+def _how_often(words: Words, remaining: int | None, *, burns: bool) -> str:
+    if remaining is None:
+        return words.often_unlimited
+    if remaining == 1:
+        return words.often_once if burns else words.often_once_kept
+    return words.often_more.format(n=remaining)
+
+
+def _until(words: Words, expires_at: int | None) -> str:
+    if expires_at is None:
+        return escape(words.expires_never)
+    moment = datetime.fromtimestamp(expires_at, UTC)
+    # The script says it in the time zone of the reader.
+    shown = f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M} UTC</time>'
+    return escape(words.expires).format(time=shown)

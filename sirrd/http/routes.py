@@ -9,8 +9,8 @@ from typing import Any, Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sirrd.errors import MethodNotAllowed, NoRoute
-from sirrd.http import openapi, operator, reveal, secrets
-from sirrd.http.context import Request
+from sirrd.http import assets, create, openapi, operator, reveal, secrets
+from sirrd.http.context import Pages, Request
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 
@@ -61,40 +61,56 @@ RESOURCES: Final = (
     Resource("/version", **both(operator.version)),
     Resource("/openapi.json", **both(openapi.show)),
     Resource("/robots.txt", **both(operator.robots)),
+    Resource("/", **both(create.show)),
+    Resource("/static/{version}/{file}", **both(assets.show)),
 )
+"""Every path that there can be."""
 
-
-_WITH_SEGMENTS: Final = tuple(resource for resource in RESOURCES if "{" in resource.path)
-_WITHOUT_SEGMENTS: Final = {resource.path: resource for resource in RESOURCES if "{" not in resource.path}
+_HIDDEN: Final[dict[Pages, frozenset[str]]] = {
+    "all": frozenset(),
+    "reveal": frozenset({"/"}),
+    "off": frozenset({"/", "/s/{id}", "/static/{version}/{file}"}),
+}
 _NO_SEGMENTS: Final[dict[str, str]] = {}
 
 
-def find(path: str) -> tuple[Resource, dict[str, str]]:
-    """Return the resource of a decoded path, and its segments by their names.
+class Routes:
+    """The paths that there are where the operator chose some of the pages, as an ASGI application.
 
-    Raises:
-        NoRoute: There is none.
+    Args:
+        pages: Which.
     """
-    if (resource := _WITHOUT_SEGMENTS.get(path)) is not None:
-        return resource, _NO_SEGMENTS
-    for resource in _WITH_SEGMENTS:
-        if (match := resource.pattern.fullmatch(path)) is not None:
-            return resource, match.groupdict()
-    raise NoRoute
 
+    def __init__(self, pages: Pages = "all") -> None:
+        resources = [resource for resource in RESOURCES if resource.path not in _HIDDEN[pages]]
+        self._with_segments = tuple(resource for resource in resources if "{" in resource.path)
+        self._without_segments = {resource.path: resource for resource in resources if "{" not in resource.path}
 
-async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
-    """Hand the request to the handler of its path and method, and send what that answers.
+    def find(self, path: str) -> tuple[Resource, dict[str, str]]:
+        """Return the resource of a decoded path, and its segments by their names.
 
-    Raises:
-        NoRoute: The path is not in the table.
-        MethodNotAllowed: It is, but without this method.
-        SirrdError: As the handler says.
-    """
-    resource, segments = find(scope["path"])
-    scope["state"]["trace"].route = resource.path
-    handler = resource.handlers.get(scope["method"])
-    if handler is None:
-        raise MethodNotAllowed(resource.allowed)
-    answer = await handler(Request(scope, receive, segments))
-    await answer(scope, receive, send)
+        Raises:
+            NoRoute: There is none.
+        """
+        if (resource := self._without_segments.get(path)) is not None:
+            return resource, _NO_SEGMENTS
+        for resource in self._with_segments:
+            if (match := resource.pattern.fullmatch(path)) is not None:
+                return resource, match.groupdict()
+        raise NoRoute
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request to the handler of its path and method, and send what that answers.
+
+        Raises:
+            NoRoute: The path is not in the table.
+            MethodNotAllowed: It is, but without this method.
+            SirrdError: As the handler says.
+        """
+        resource, segments = self.find(scope["path"])
+        scope["state"]["trace"].route = resource.path
+        handler = resource.handlers.get(scope["method"])
+        if handler is None:
+            raise MethodNotAllowed(resource.allowed)
+        answer = await handler(Request(scope, receive, segments))
+        await answer(scope, receive, send)

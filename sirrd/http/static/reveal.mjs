@@ -1,0 +1,194 @@
+// The page of one secret. Nothing is asked for, and so nothing is spent, before the button is pressed; and it is not
+// pressed for anything that cannot work: a link without its key, a browser without cryptography, a passed expiry.
+
+import { keysOf, open, parseFragment, textOf } from "./link.mjs";
+import { $, begun, copies, isBusy, once, onLeaving, size, text } from "./page.mjs";
+
+const form = $("reveal");
+const button = form.querySelector("button");
+const isLocked = form.dataset.locked === "true";
+const { seconds } = form.dataset;
+const expiresAt = seconds === "" ? Infinity : Date.now() + Number(seconds) * 1000;
+const secret = `../secrets/${location.pathname.split("/").pop()}`;
+const suffix = document.title.slice($("offer").querySelector("h1").textContent.length);
+const SHOWN_BYTES = 256 * 1024;
+let fragment = null;
+let isDone = false;
+let isUnsaved = false;
+let isLeft = false;
+let shown = "";
+let blob = "";
+
+/** Shows one part of the page in place of all others. */
+function show(part) {
+  for (const each of document.querySelectorAll("main > section")) each.hidden = each !== part;
+  $("again").hidden = !["lost", "offline", "unavailable", "limited"].includes(part.dataset.notice);
+  document.title = part.querySelector("h1").textContent + suffix;
+}
+
+function notice(name) {
+  const part = document.querySelector(`[data-notice="${name}"]`);
+  show(part);
+  part.focus();
+}
+
+/** Looks at the link, and offers what can be done with it. */
+function begin() {
+  if (isDone) return;
+  fragment = parseFragment(location.hash.slice(1));
+  wrong(false);
+  if (Date.now() >= expiresAt) return notice("expired");
+  if (isLocked && fragment === null) return notice("incomplete");
+  if (fragment !== null && !globalThis.crypto.subtle) return notice("insecure");
+  form.hidden = false;
+  $("ask").hidden = !fragment?.needsPassphrase;
+  $("passphrase").required = !$("ask").hidden;
+  show($("offer"));
+}
+
+// While the button works, it is the link as it was that counts; the next press looks at it again.
+const beginAgain = () => isBusy(button) || begin();
+
+function wrong(isWrong) {
+  $("wrong").hidden = !isWrong;
+  $("passphrase").setAttribute("aria-invalid", isWrong);
+}
+
+// The refusals of sirrd that spend nothing. Whatever else comes in its stead, nobody knows.
+const NAMES = {
+  not_found: "gone",
+  sealed: "sealed",
+  proof_required: "incomplete",
+  proof_mismatch: "wrong",
+  too_many_proofs: "limited",
+  rate_limited: "limited",
+  foreign_request: "foreign",
+  unreadable: "unreadable",
+  busy: "unavailable",
+  storage_unavailable: "unavailable",
+};
+const STATUSES = { 404: "gone", 410: "sealed", 429: "limited" };
+
+const peek = () => fetch(secret, { method: "HEAD", cache: "no-store" });
+
+/** Looks whether the secret is there, which spends nothing. Returns the name of a notice, or null. */
+async function missing() {
+  try {
+    const answer = await peek();
+    return answer.ok ? null : (STATUSES[answer.status] ?? "unavailable");
+  } catch {
+    return "offline";
+  }
+}
+
+/** Asks for the secret: the only request of this page that spends. Returns {value}, or {name} of what went wrong. */
+async function read(proof) {
+  try {
+    const headers = { Accept: "application/json", ...(proof && { "X-Sirr-Proof": proof }) };
+    const answer = await fetch(secret, { headers, cache: "no-store" });
+    const { value, code } = await answer.json();
+    return answer.ok && typeof value === "string" ? { value } : { name: NAMES[code] ?? "lost" };
+  } catch {
+    return { name: "lost" };
+  }
+}
+
+async function reveal() {
+  const asked = !$("ask").hidden;
+  begin();
+  if ($("offer").hidden || $("ask").hidden === asked) return;
+  const link = fragment;
+  const passphrase = $("passphrase").value;
+  const hindrance = await missing();
+  // The server tells whole seconds, so it may have been this much earlier.
+  if (hindrance === "gone" && Date.now() >= expiresAt - 1500) return notice("expired");
+  if (hindrance) return notice(hindrance);
+  const keys = link && (await keysOf(link, link.needsPassphrase ? passphrase : ""));
+  if (isLeft) return; // Nobody would see it.
+  const { value, name } = await read(isLocked ? keys.proof : null);
+  if (name === "wrong" && link.needsPassphrase) {
+    wrong(true);
+    $("passphrase").focus();
+    return $("passphrase").select();
+  }
+  if (name) return notice(name === "wrong" ? "incomplete" : name);
+  isDone = isUnsaved = true;
+  let content = { name: null, data: new TextEncoder().encode(value) };
+  let isOpen = !keys;
+  try {
+    if (keys) content = await open(value, keys.encryption);
+    isOpen = true;
+  } catch {
+    // The read is spent: whoever has what was read may still find out what it is.
+  }
+  present(content);
+  $("undecrypted").hidden = isOpen;
+  await sayWhatIsLeft();
+}
+
+/** Shows a text, or offers a file; the focus goes to what was asked for. */
+function present({ name, data }) {
+  let isText = data.length <= SHOWN_BYTES || name === null;
+  try {
+    shown = isText ? textOf(data) : "";
+  } catch {
+    isText = false;
+  }
+  const isFile = name !== null || !isText;
+  // What turns the direction of writing makes a name look like another one.
+  const label = (name ?? "").replace(/[\p{Cc}\p{Cf}]/gu, "") || "secret";
+  blob = URL.createObjectURL(new Blob([data], { type: "application/octet-stream" }));
+  $("download").onclick = () => {
+    Object.assign(document.createElement("a"), { href: blob, download: label }).click();
+    isUnsaved = false;
+  };
+  $("file").hidden = $("download").hidden = !isFile;
+  $("text").hidden = $("copy").hidden = $("hide").hidden = !isText;
+  $("copy").classList.toggle("main", !isFile);
+  $("value").value = shown;
+  $("value").rows = Math.min(20, Math.max(3, shown.split("\n").length + 1));
+  $("passphrase").value = "";
+  document.querySelector("footer nav").hidden = true; // It would load the page anew.
+  show($("shown"));
+  (isFile ? $("download") : $("value")).focus();
+  $("file").textContent = text("shown_file", { name: `\u2068${label}\u2069`, size: size(data.length) });
+}
+
+async function sayWhatIsLeft() {
+  let left = "";
+  try {
+    const answer = await peek();
+    const n = answer.headers.get("X-Sirr-Reads-Remaining");
+    if (answer.status === 404) left = text("shown_last");
+    else if (answer.status === 410) left = text("shown_sealed");
+    else if (answer.ok) left = n === "unlimited" ? text("often_unlimited") : text("shown_left", { n });
+  } catch {
+    // Without an answer nothing is claimed.
+  }
+  $("left").textContent = left;
+}
+
+const kept = () => (isUnsaved = false);
+form.addEventListener("submit", once(button, reveal));
+$("again").querySelector("button").addEventListener("click", () => {
+  begin();
+  $("offer").focus();
+});
+$("hide").addEventListener("click", () => {
+  $("text").hidden = !$("text").hidden;
+  $("hide").textContent = text($("text").hidden ? "show" : "hide");
+});
+copies($("copy"), $("value"), { exact: () => shown, then: kept }); // The field would make all line breaks alike.
+$("value").addEventListener("copy", ({ target }) => {
+  if (target.selectionStart === 0 && target.selectionEnd === target.value.length) kept();
+});
+addEventListener("hashchange", beginAgain);
+onLeaving(() => isUnsaved || isBusy(button), () => {
+  $("value").value = $("passphrase").value = $("file").textContent = shown = "";
+  URL.revokeObjectURL(blob);
+  fragment = null;
+  isLeft = true;
+  isUnsaved = false;
+});
+begin();
+begun();

@@ -1,0 +1,48 @@
+"""All texts of the pages, and whose language a page speaks: the one chosen by hand, else what the browser asks for."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from sirrd.http.peers import fields
+from sirrd.http.texts.de import GERMAN
+from sirrd.http.texts.en import ENGLISH
+from sirrd.http.texts.es import SPANISH
+from sirrd.http.texts.fr import FRENCH
+from sirrd.http.texts.words import Notice, Notices, Words
+from sirrd.http.texts.zh import CHINESE
+
+__all__ = ["LANGUAGES", "PARAMETER", "Notice", "Notices", "Words", "chosen"]
+
+LANGUAGES: Final = {words.tag: words for words in (ENGLISH, GERMAN, SPANISH, FRENCH, CHINESE)}
+PARAMETER: Final = "lang"
+"""The query parameter of a language that was chosen by hand."""
+
+_RANGE: Final = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,32})?\s*(?:;\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*)?")
+
+
+def chosen(scope: Scope) -> Words:
+    """Return the texts in which a request is answered."""
+    by_hand = parse_qs(scope["query_string"].decode("latin-1")).get(PARAMETER, [""])[0]
+    return LANGUAGES.get(by_hand) or preferred(b",".join(fields(scope, b"accept-language")).decode("latin-1"))
+
+
+def preferred(accepted: str) -> Words:
+    """Return the texts that an `Accept-Language` (RFC 9110, 12.5.4) likes best; English where it likes none of ours.
+
+    Regions count for nothing: whoever wants `de-AT` is served German.
+    """
+    best, weight = ENGLISH, 0.0
+    for part in accepted.split(","):
+        found = _RANGE.fullmatch(part)
+        words = None if found is None else LANGUAGES.get(found[1].lower())
+        if found is None or words is None:
+            continue
+        liked = float(found[2] or 1)
+        if liked > weight:
+            best, weight = words, liked
+    return best
