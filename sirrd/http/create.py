@@ -49,7 +49,8 @@ def _form(request: Request, words: Words) -> str:
         KEY=html.filled("key", words) if needs_key else "",
         TEXTS=html.dictionary(
             words, "copied", "not_copied", "working", "problem_empty", "problem_large", "problem_files",
-            "problem_file", "problem_key", "problem_limited", "problem_lost", "problem_server", "message_text",
+            "problem_file", "problem_key", "problem_limited", "problem_lost", "problem_unavailable", "problem_server",
+            "message_text",
             "status_unopened", "status_opened", "status_gone", "status_sealed", "status_expired",
             "status_destroyed", "status_alive", "status_unknown", "ttl_never", "another_sure",
         ),

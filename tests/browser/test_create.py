@@ -339,11 +339,35 @@ def test_no_answer_loses_nothing(sender: Visitor) -> None:
 def test_a_refusal_of_the_server_is_repeated(sender: Visitor) -> None:
     """What the server says is shown, as text."""
     sender.page.route(
-        "**/secrets", lambda route: route.fulfill(status=507, body='{"error": "<b>no room", "code": "x"}')
+        "**/secrets", lambda route: route.fulfill(status=400, body='{"error": "<b>no room", "code": "x"}')
     )
     type_value(sender.page, "s3cret")
     sender.presses(ENGLISH.create)
     sender.sees("The server could not store it: <b>no room")
+
+
+@pytest.mark.parametrize("status", [503, 507])
+def test_a_server_that_cannot_store(sender: Visitor, status: int) -> None:
+    """A storage that fails or is full is told in the reader's language, and what was typed stays."""
+    sender.page.route("**/secrets", lambda route: route.fulfill(status=status, body='{"error": "x", "code": "x"}'))
+    type_value(sender.page, "s3cret")
+    sender.presses(ENGLISH.create)
+    sender.sees(ENGLISH.problem_unavailable)
+    sender.page.unroute("**/secrets")
+    made(sender)
+
+
+def test_a_link_too_long_for_a_code_is_made_all_the_same(visit: Visit, tmp_path: Path) -> None:
+    """What no code holds is a link without a code."""
+    with site_with(tmp_path, SIRR_PUBLIC_URL="https://drop.example.org/" + "x" * 600) as site:
+        visitor = visit()
+        visitor.page.goto(f"{site.address}/")
+        visitor.page.get_by_label(ENGLISH.api_key).fill(API_KEY)
+        type_value(visitor.page, "s3cret")
+        visitor.presses(ENGLISH.create)
+        visitor.page.locator("#ready:focus").wait_for()
+        assert Link.parse(visitor.page.get_by_label(ENGLISH.link, exact=True).input_value()).fragment is not None
+        assert not visitor.page.locator("summary", has_text=ENGLISH.qr).is_visible()
 
 
 def test_a_refusal_of_a_proxy_is_none_of_the_network(sender: Visitor) -> None:

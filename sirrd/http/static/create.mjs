@@ -61,6 +61,7 @@ async function store(body) {
   if (answer.status === 201 && found.id) return found.id;
   if (answer.status === 401 && $("key")) return problem("problem_key", {}, $("key"));
   if (answer.status === 429) return problem("problem_limited", { n: answer.headers.get("Retry-After") ?? "60" });
+  if ([503, 507].includes(answer.status)) return problem("problem_unavailable");
   return problem("problem_server", { why: found.error ?? answer.status });
 }
 
@@ -118,6 +119,7 @@ function present(hasPassphrase) {
   $("message").value = text("message_text", { link: made.link, reads, time });
   try {
     $("qr").replaceChildren(drawn(qr(made.link)));
+    $("qr").parentElement.hidden = false;
   } catch {
     $("qr").parentElement.hidden = true; // It is too long for a code.
   }

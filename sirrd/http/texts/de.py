@@ -129,6 +129,7 @@ GERMAN = Words(
     problem_key="Der Server nimmt diesen API-Schlüssel nicht an.",
     problem_limited="Zu viele Anfragen. Versuchen Sie es in {n} s noch einmal.",
     problem_lost="Vom Server kam keine Antwort. Solange Sie keinen Link sehen, ist nichts geteilt: Versuchen Sie es noch einmal.",
+    problem_unavailable="Der Server kann gerade nichts speichern: Versuchen Sie es in einer Minute noch einmal.",
     problem_server="Der Server konnte es nicht speichern: {why}",
     ready_title="Ihr Link ist fertig",
     ready_text="Wer den Link hat, kann das Geheimnis öffnen. Senden Sie ihn nur einer Person, und öffnen Sie ihn nicht selbst.",

@@ -129,6 +129,7 @@ ENGLISH = Words(
     problem_key="The server does not accept this API key.",
     problem_limited="Too many requests. Try again in {n} s.",
     problem_lost="No answer came from the server. Nothing is shared unless you see a link: try again.",
+    problem_unavailable="The server can store nothing just now: try again in a minute.",
     problem_server="The server could not store it: {why}",
     ready_title="Your link is ready",
     ready_text="Whoever has the link can open the secret. Send it to one person only, and do not open it yourself.",

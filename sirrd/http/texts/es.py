@@ -129,6 +129,7 @@ SPANISH = Words(
     problem_key="El servidor no acepta esta clave de API.",
     problem_limited="Demasiadas peticiones. Inténtelo otra vez dentro de {n} s.",
     problem_lost="El servidor no respondió. Mientras no vea un enlace, no hay nada compartido: inténtelo otra vez.",
+    problem_unavailable="El servidor no puede guardar nada en este momento: inténtelo otra vez dentro de un minuto.",
     problem_server="El servidor no pudo guardarlo: {why}",
     ready_title="Su enlace está listo",
     ready_text="Quien tenga el enlace puede abrir el secreto. Envíelo a una sola persona y no lo abra usted.",

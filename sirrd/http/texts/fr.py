@@ -129,6 +129,7 @@ FRENCH = Words(
     problem_key="Le serveur n’accepte pas cette clé d’API.",
     problem_limited="Trop de requêtes. Réessayez dans {n} s.",
     problem_lost="Le serveur n’a pas répondu. Tant que vous ne voyez pas de lien, rien n’est partagé : réessayez.",
+    problem_unavailable="Le serveur ne peut rien enregistrer pour le moment : réessayez dans une minute.",
     problem_server="Le serveur n’a pas pu l’enregistrer : {why}",
     ready_title="Votre lien est prêt",
     ready_text="Quiconque a le lien peut ouvrir le secret. Envoyez-le à une seule personne, et ne l’ouvrez pas vous-même.",

@@ -146,6 +146,7 @@ class Words:
     problem_key: str
     problem_limited: str
     problem_lost: str
+    problem_unavailable: str
     problem_server: str
     ready_title: str
     ready_text: str

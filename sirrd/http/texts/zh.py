@@ -113,6 +113,7 @@ CHINESE = Words(
     problem_key="服务器不接受此 API 密钥。",
     problem_limited="请求过多。请等待 {n} 秒后重试。",
     problem_lost="服务器没有回应。只要没有看到链接，就没有分享任何内容：请重试。",
+    problem_unavailable="服务器暂时无法保存任何内容：请一分钟后重试。",
     problem_server="服务器无法保存：{why}",
     ready_title="您的链接已生成",
     ready_text="持有此链接的人都可以打开该秘密。请只发送给一个人，并且不要自己打开。",
