@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -40,6 +40,9 @@ def _listed(value: object) -> object:
 
 
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Pages: TypeAlias = Literal["off", "reveal", "all"]
+"""Which pages there are."""
+
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -65,7 +68,7 @@ class Settings(BaseSettings):
     public_max_ttl_seconds: int = Field(7 * 86_400, ge=1, le=MAX_TTL_SECONDS)
     public_max_value_bytes: int = Field(64 * 1024, ge=1, le=64 * 1024 * 1024)
     public_creates_per_hour: int = Field(60, ge=1, le=100_000)
-    pages: Literal["off", "reveal", "all"] = "all"
+    pages: Pages = "all"
     instance_name: str | None = Field(None, min_length=1, max_length=80)
     rate_limit_per_second: float | None = Field(None, ge=0.001, le=1000, allow_inf_nan=False)
     rate_limit_burst: int | None = Field(None, ge=1, le=100_000)

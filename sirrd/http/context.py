@@ -7,12 +7,13 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypedDict
 
 from starlette.types import Receive, Scope
 
 from sirrd.background import Mover
 from sirrd.clock import Clock
+from sirrd.config import Pages
 from sirrd.deaddrop import DeadDrop
 from sirrd.errors import StorageError
 from sirrd.http.peers import Peers
@@ -20,9 +21,6 @@ from sirrd.model import Caller
 from sirrd.policy import Caps
 
 READY_SECONDS = 1.0
-Pages: TypeAlias = Literal["off", "reveal", "all"]
-"""Which pages there are."""
-
 logger = logging.getLogger(__name__)
 
 

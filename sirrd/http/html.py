@@ -106,13 +106,11 @@ def page(
     return Answer(status, text, [*HEADERS, *own, *headers], fingerprint=fingerprint)
 
 
-def notice(
-    scope: Scope, status: int, name: str, headers: Sequence[Header] = (), *, fingerprint: str | None = None
-) -> Answer:
+def notice(scope: Scope, status: int, name: str, headers: Sequence[Header] = ()) -> Answer:
     """Answer with what takes the place of a page: the name of a member of `Notices`."""
     found: Notice = getattr(texts.chosen(scope).notices, name)
     # The module takes the fragment along to another language: on a later day the link may work.
-    return page(scope, status, found.title, _shown(found, name), headers, module="page", fingerprint=fingerprint)
+    return page(scope, status, found.title, _shown(found, name), headers, module="page")
 
 
 def notices(words: Words) -> str:

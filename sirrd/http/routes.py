@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sirrd.config import Pages
 from sirrd.errors import MethodNotAllowed, NoRoute
 from sirrd.http import assets, create, openapi, operator, reveal, secrets
-from sirrd.http.context import Pages, Request
+from sirrd.http.context import Request
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 

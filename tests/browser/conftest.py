@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Request, Route, sync_playwright
 
 from sirrd.entropy import SystemEntropy
 from sirrd.link import Content, Fragment, seal
@@ -90,6 +90,18 @@ class Visitor:
     def sees(self, words: str) -> None:
         """Wait until some words can be seen on the page."""
         self.page.get_by_text(words).locator("visible=true").first.wait_for()
+
+    def leaves(self) -> list[str]:
+        """Load the page anew whatever the browser asks, and return the kinds of what it asked."""
+        kinds: list[str] = []
+
+        def go(dialog: Dialog) -> None:
+            kinds.append(dialog.type)
+            dialog.accept()
+
+        self.page.on("dialog", go)
+        self.page.reload()
+        return kinds
 
     def presses(self, name: str) -> None:
         """Press the button of a name."""

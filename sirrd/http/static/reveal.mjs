@@ -94,9 +94,9 @@ async function read(proof) {
 }
 
 async function reveal() {
-  const asked = !$("ask").hidden;
+  const wasHidden = $("ask").hidden;
   begin();
-  if ($("offer").hidden || $("ask").hidden === asked) return;
+  if ($("offer").hidden || $("ask").hidden !== wasHidden) return;
   const link = fragment;
   const passphrase = $("passphrase").value;
   const hindrance = await missing();
@@ -114,12 +114,11 @@ async function reveal() {
   if (name) return notice(name === "wrong" ? "incomplete" : name);
   isDone = isUnsaved = true;
   let content = { name: null, data: new TextEncoder().encode(value) };
-  let isOpen = !keys;
+  let isOpen = true;
   try {
     if (keys) content = await open(value, keys.encryption);
-    isOpen = true;
   } catch {
-    // The read is spent: whoever has what was read may still find out what it is.
+    isOpen = false; // The read is spent: whoever has what was read may still find out what it is.
   }
   present(content);
   $("undecrypted").hidden = isOpen;
