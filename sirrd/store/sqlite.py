@@ -45,6 +45,7 @@ from sirrd.store.connections import (
     checkpoint,
     connect_writer,
     free_pages,
+    persist_wal,
     settle_keys,
     vacuum_some,
 )
@@ -116,11 +117,12 @@ class SqliteStore:
         try:
             check_keys(path, masters)
             async with contextlib.AsyncExitStack() as unless_opened:
+                # What a crash left in the WAL may be in the kernel's memory alone, and would not be synced again.
+                is_sound = persist_wal(path)
                 writing = connect_writer(path)
                 unless_opened.callback(writing.close)
                 bound_wal(writing, min_free_bytes)
-                # What a crash left in the WAL may be in the kernel's memory alone, and would not be synced again.
-                is_sound = checkpoint(writing)
+                is_sound = checkpoint(writing) and is_sound
                 keyring = Keyring(masters, settle_keys(writing, masters))
                 queries = await Queries.open(path, keyring=keyring, clock=clock)
                 unless_opened.push_async_callback(queries.close)
