@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import sqlite3
 import sys
@@ -19,7 +20,8 @@ from sirrd.store.sqlite import SqliteStore
 
 MADE_AT = 1_800_000_000
 CALLER = Caller("bearer", "192.0.2.7")
-DROP, COUNTED, SEALED, BURNED, MORTAL = (Identity(digit * 64) for digit in "01234")
+DROP, COUNTED, SEALED, BURNED, MORTAL, LOCKED = (Identity(digit * 64) for digit in "012345")
+PROOF = bytes(range(32))
 ORG_SECRET = Identity("DB_PASSWORD", "acme")
 
 
@@ -39,6 +41,7 @@ async def fill(store: SqliteStore) -> list[dict[str, Any]]:
         (SEALED, "sealed, then amended", Terms(MADE_AT, None, 1, delete=False)),
         (BURNED, "burned", Terms(MADE_AT, None, 1, delete=True)),
         (MORTAL, "expires in an hour", Terms(MADE_AT, MADE_AT + 3600, None, delete=True)),
+        (LOCKED, "behind a lock", Terms(MADE_AT, None, 1, delete=True, lock=hashlib.sha256(PROOF).digest())),
         (ORG_SECRET, "hunter2", Terms(MADE_AT, None, None, delete=True)),
     ]
     for identity, value, terms in kinds:
@@ -54,6 +57,7 @@ async def fill(store: SqliteStore) -> list[dict[str, Any]]:
             "value": value,
             "fingerprint": store.fingerprint(identity),
             "read_count": int(identity in {COUNTED, ORG_SECRET}),
+            "proof": PROOF.hex() if identity == LOCKED else None,
         }
         for identity, value in values.items()
     ]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sirrd.errors import Gone
-from sirrd.model import Identity
+from sirrd.model import Identity, Proof
 from tests.conftest import Start
 from tests.folders.make import BURNED, CALLER, MADE_AT
 
@@ -37,7 +37,8 @@ async def test_an_earlier_data_folder_opens(stored: Path, tmp_path: Path, start:
         found = {(each["key"], each["org"]): (each["fingerprint"], each["read_count"]) for each in listed}
         assert found == {(each["name"], each["org"]): (each["fingerprint"], each["read_count"]) for each in expected}
         for each in expected:
-            opened = await daemon.drop.read(Identity(each["name"], each["org"]), by=CALLER)
+            proof = Proof(bytes.fromhex(each["proof"])) if each.get("proof") else None
+            opened = await daemon.drop.read(Identity(each["name"], each["org"]), by=CALLER, proof=proof)
             assert opened.plaintext.text() == each["value"]
         with pytest.raises(Gone):
             await daemon.drop.read(BURNED, by=CALLER)
@@ -46,4 +47,4 @@ async def test_an_earlier_data_folder_opens(stored: Path, tmp_path: Path, start:
 
 def test_there_is_a_folder_to_open() -> None:
     """The folders are there: a test without cases would prove nothing."""
-    assert [path.name for path in FOLDERS][:1] == ["0.1.0"]
+    assert [path.name for path in FOLDERS][:2] == ["0.1.0", "0.1.0-schema-2"]
