@@ -36,6 +36,7 @@ _LENGTH: Final = struct.Struct(">H")
 _WITHOUT_PASSPHRASE: Final = 0x10
 _WITH_PASSPHRASE: Final = 0x11
 _FRAGMENT: Final = re.compile(r"[A-Za-z0-9_-]{44}")
+_DRAWS: Final = 100
 _PATH: Final = re.compile(r"(.*)/s/([0-9a-f]{64})")
 _QUERY: Final = re.compile(r"(?:lang=[a-z]{2})?")  # the page adds it to what the address bar shows
 _SEALED: Final = re.compile(rf"{re.escape(MARKER)}([A-Za-z0-9_-]+)")
@@ -93,8 +94,16 @@ class Fragment:
 
     @classmethod
     def make(cls, entropy: Entropy, *, needs_passphrase: bool = False) -> Fragment:
-        """Make the fragment of a new link."""
-        return cls(entropy(SECRET_BYTES), needs_passphrase)
+        """Make the fragment of a new link, which ends in a letter or a digit.
+
+        Chats and mail programs take a `-` or `_` at the end of a link for punctuation, and leave it out of what they
+        make clickable. One secret in 32 would end so; it is drawn again.
+        """
+        for _ in range(_DRAWS):
+            made = cls(entropy(SECRET_BYTES), needs_passphrase)
+            if str(made)[-1].isalnum():
+                return made
+        raise ValueError("the source of randomness says the same again and again")
 
     @classmethod
     def parse(cls, text: str) -> Fragment:

@@ -30,14 +30,14 @@ def loaded(file: Path) -> dict[str, Any]:
     return found
 
 
-def webcrypto(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def webcrypto(tasks: list[dict[str, Any]]) -> list[Any]:
     """Have the module of the pages do something, in Node."""
     require(shutil.which("node"), "node")
     ran = subprocess.run(
         ["node", WEBCRYPTO], input=json.dumps(tasks), capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    found: list[dict[str, Any]] = json.loads(ran.stdout)
+    found: list[Any] = json.loads(ran.stdout)
     return found
 
 
@@ -116,6 +116,33 @@ def test_a_link_out_of_the_address_bar_is_a_link() -> None:
     """Where a language was chosen in the page, the address has it; it is no part of the link."""
     made = Link("https://drop.example", ID, FRAGMENT)
     assert Link.parse(str(made).replace("#", "?lang=de#")) == made
+
+
+@pytest.mark.parametrize("needs_passphrase", [False, True])
+def test_a_new_link_ends_in_a_letter_or_a_digit(needs_passphrase: bool) -> None:
+    """Chats leave a `-` or `_` at the end out of what they make clickable; so made here, and by the pages."""
+    made = [str(Fragment.make(secrets.token_bytes, needs_passphrase=needs_passphrase)) for _ in range(2000)]
+    (pages,) = webcrypto([{"make": {"needsPassphrase": needs_passphrase, "times": 2000}}])
+    for fragments in (made, pages):
+        assert len(set(fragments)) == 2000
+        assert all(each[-1].isalnum() for each in fragments)
+        assert {Fragment.parse(each).needs_passphrase for each in fragments} == {needs_passphrase}
+
+
+def test_the_last_character_is_drawn_again_and_nothing_else() -> None:
+    """A secret whose fragment ends in `-` or `_` is not taken; a source that gives no other is an error, not a wait."""
+    draws = iter([bytes(31) + b"\xfe", bytes(31) + b"\xff", KEY])
+    assert Fragment.make(lambda _: next(draws)) == Fragment(KEY)
+    with pytest.raises(ValueError, match="randomness"):
+        Fragment.make(lambda size: b"\xff" * size)
+
+
+def test_an_older_link_opens_whatever_it_ends_in() -> None:
+    """Releases before this one made them."""
+    for end in (b"\xfe", b"\xff"):
+        fragment = Fragment(bytes(31) + end)
+        assert str(fragment)[-1] in "-_"
+        assert Fragment.parse(str(fragment)) == fragment
 
 
 NO_LINKS: Final = {

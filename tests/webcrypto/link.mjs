@@ -1,6 +1,6 @@
 // Links of version 1 as the pages make and open them. Reads a JSON array of tasks from standard input and writes the
-// answers: {"open": {fragment, passphrase, value}} or {"seal": {fragment, passphrase, name, type, data}}; bytes are hex,
-// answers also hold the proof in base64url and the lock in hex.
+// answers: {"open": {fragment, passphrase, value}}, {"seal": {fragment, passphrase, name, type, data}} or
+// {"make": {needsPassphrase, times}}; bytes are hex, answers also hold the proof in base64url and the lock in hex.
 
 import * as link from "../../sirrd/http/static/link.mjs";
 
@@ -21,8 +21,13 @@ async function seal({ name, type, data, ...task }) {
   return { proof, lock, size, value: await link.seal(content, encryption) };
 }
 
+const make = ({ needsPassphrase, times }) => Array.from({ length: times }, () => link.newFragment(needsPassphrase));
+
 let input = "";
 for await (const chunk of process.stdin.setEncoding("utf8")) input += chunk;
 const answers = [];
-for (const task of JSON.parse(input)) answers.push(await (task.open ? open(task.open) : seal(task.seal)));
+for (const task of JSON.parse(input)) {
+  if (task.make) answers.push(make(task.make));
+  else answers.push(await (task.open ? open(task.open) : seal(task.seal)));
+}
 process.stdout.write(JSON.stringify(answers));
