@@ -193,6 +193,7 @@ async def test_only_lives_that_are_allowed_can_be_chosen(
         (7200, "2 hours"),
         (129_600, "36 hours"),
         (1_209_600, "14 days"),
+        (1, "1 second"),
         (100, "100 seconds"),
         (60, "60 seconds"),
         (5400, "90 minutes"),
@@ -202,7 +203,8 @@ async def test_an_unusual_life_is_said_in_a_unit_that_fits(start: Start, longest
     """In the largest unit of which it is a whole number."""
     async with start(max_ttl_seconds=longest) as daemon:
         page = (await daemon.stranger.get("/")).text
-    assert re.findall(f'value="{longest}"(?: selected)?>(.*?)<', page) == [said]
+    select = page.partition('<select id="ttl">')[2].partition("</select>")[0]
+    assert re.findall(f'value="{longest}"(?: selected)?>(.*?)<', select) == [said]
 
 
 # Texts.
@@ -234,7 +236,7 @@ def test_every_language_fills_in_the_same(tag: str) -> None:
     assert [name for name, text in own.items() if not text.strip() or text != text.strip()] == []
     if tag != "en":
         alike = {name for name in own if own[name] == english[name]}
-        assert alike <= {"link", "ttl_minutes", "message", "secret"}
+        assert alike <= {"link", "ttl_minutes", "message", "secret", "status"}
 
 
 def test_every_text_is_used() -> None:
@@ -243,6 +245,28 @@ def test_every_text_is_used() -> None:
     used = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     for name in {member.name for member in fields(Words)} | {member.name for member in fields(Notices)}:
         assert re.search(rf"\$\{{?{name}\b|words\.{name}\b|notices\.{name}\b|[\"']{name}[\"']", used), name
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_what_is_counted_has_a_form_for_one(tag: str) -> None:
+    """One view is not "1 views": each text with a number of views has a form for one, which is another."""
+    texts = dict(all_texts(LANGUAGES[tag]))
+    forms = {name.removesuffix("_more") for name in texts if name.endswith("_more")}
+    assert forms == {name.removesuffix("_one") for name in texts if name.endswith("_one")} == {"left", "viewed"}
+    for form in forms:
+        assert "{n}" not in texts[f"{form}_one"]
+        assert texts[f"{form}_one"] != texts[f"{form}_more"].format(n=2)
+
+
+STIFF: Final = re.compile(r"\b(cannot|does not|whoever|any more|somebody|is not possible)\b", re.IGNORECASE)
+
+
+def test_english_is_as_people_write_it() -> None:
+    """Contracted and short: no sentence on a page is longer than a breath, or as from a manual."""
+    for name, text in all_texts(ENGLISH):
+        assert not STIFF.search(text), name
+        longest = max(len(sentence.split()) for sentence in re.split(r"[.:?!\n]\s", text))
+        assert longest <= 24, (name, longest)
 
 
 def test_french_marks_do_not_begin_a_line() -> None:

@@ -51,8 +51,9 @@ def _form(request: Request, words: Words) -> str:
             words, "copied", "not_copied", "working", "problem_empty", "problem_large", "problem_files",
             "problem_file", "problem_key", "problem_limited", "problem_lost", "problem_unavailable", "problem_server",
             "message_text",
-            "status_unopened", "status_opened", "status_gone", "status_sealed", "status_expired",
-            "status_destroyed", "status_alive", "status_unknown", "ttl_never", "another_sure",
+            "status_unopened", "viewed_one", "viewed_more", "left_one", "left_more", "often_unlimited", "status_gone",
+            "status_sealed", "status_expired", "status_destroyed", "status_alive", "status_unknown", "expires",
+            "expires_never", "another_sure",
         ),
     )  # fmt: skip
 
@@ -76,7 +77,7 @@ def _life(words: Words, seconds: int) -> str:
     for size, text in ((_DAY, words.ttl_days), (_HOUR, words.ttl_hours), (_MINUTE, words.ttl_minutes)):
         if seconds % size == 0 and seconds > size:
             return text.format(n=seconds // size)
-    return words.ttl_seconds.format(n=seconds)
+    return words.ttl_second if seconds == 1 else words.ttl_seconds.format(n=seconds)
 
 
 def _reads(words: Words) -> str:

@@ -69,8 +69,8 @@ def _offer(metadata: Metadata, words: Words, *, now: int) -> str:
         STATE=attributes + (" hidden" if locked else ""),
         NOTICES=html.notices(words),
         TEXTS=html.dictionary(
-            words, "copied", "not_copied", "working", "shown_last", "shown_sealed", "shown_left", "often_unlimited",
-            "shown_file", "hide", "show",
+            words, "copied", "not_copied", "working", "shown_last", "shown_sealed", "left_one", "left_more",
+            "often_unlimited", "shown_file", "hide", "show",
         ),
     )  # fmt: skip
 
@@ -80,7 +80,7 @@ def _how_often(words: Words, remaining: int | None, *, burns: bool) -> str:
         return words.often_unlimited
     if remaining == 1:
         return words.often_once if burns else words.often_once_kept
-    return words.often_more.format(n=remaining)
+    return words.left_more.format(n=remaining)
 
 
 def _until(words: Words, expires_at: int | None) -> str:

@@ -260,7 +260,7 @@ def test_anyone_may_store_where_the_operator_says_so(public: Site, visit: Visit)
     visitor = visit()
     visitor.page.goto(f"{public.address}/")
     assert visitor.page.get_by_label(ENGLISH.api_key).count() == 0
-    visitor.sees("Anyone may share here, up to 14.9 kB.")
+    visitor.sees(ENGLISH.create_public.format(size="14.9 kB"))
     lives = visitor.page.get_by_label(ENGLISH.ttl).locator("option").all_inner_texts()
     assert lives[-1] == ENGLISH.ttl_week
     assert visitor.page.get_by_label(ENGLISH.last).count() == 0
@@ -282,7 +282,7 @@ def test_strangers_are_limited(visit: Visit, tmp_path: Path) -> None:
         visitor.presses(ENGLISH.another)
         type_value(visitor.page, "second")
         visitor.presses(ENGLISH.create)
-        visitor.sees("Too many requests.")
+        visitor.sees(ENGLISH.problem_limited.format(when="in 10 minutes"))
         assert visitor.page.get_by_label(ENGLISH.secret, exact=True).input_value() == "second"
 
 
@@ -314,7 +314,7 @@ def test_too_large_is_told_before_it_is_sent(public: Site, visit: Visit, size: i
     visitor.page.goto(f"{public.address}/")
     type_value(visitor.page, "x" * size)
     visitor.presses(ENGLISH.create)
-    visitor.sees("up to 14.9 kB")
+    visitor.sees(ENGLISH.problem_large.format(size="14.9 kB"))
     assert visitor.asked("POST", "/secrets") == []
     type_value(visitor.page, "x" * 14_963)
     made(visitor)
@@ -343,7 +343,7 @@ def test_a_refusal_of_the_server_is_repeated(sender: Visitor) -> None:
     )
     type_value(sender.page, "s3cret")
     sender.presses(ENGLISH.create)
-    sender.sees("The server could not store it: <b>no room")
+    sender.sees(ENGLISH.problem_server.format(why="<b>no room"))
 
 
 @pytest.mark.parametrize("status", [503, 507])
@@ -442,7 +442,7 @@ def test_the_link_is_copied(site: Site, sender: Visitor) -> None:
     reader.bring_to_front()
     assert reader.evaluate("navigator.clipboard.readText()") == message
     assert link in message
-    assert "can be opened once" in message
+    assert "You can view it once. It expires on" in message
 
 
 def test_the_code_has_a_quiet_zone_and_every_module(sender: Visitor) -> None:
@@ -464,13 +464,13 @@ def test_the_code_has_a_quiet_zone_and_every_module(sender: Visitor) -> None:
 
 
 def test_the_status_follows_the_secret(site: Site, sender: Visitor) -> None:
-    """Not opened, opened once of twice, gone: told from `HEAD`, which spends nothing."""
+    """Not viewed, once, twice, gone: told from `HEAD`, which spends nothing; one view is not "1 views"."""
     type_value(sender.page, "s3cret")
-    sender.page.get_by_label(ENGLISH.reads, exact=True).select_option("2")
+    sender.page.get_by_label(ENGLISH.reads, exact=True).select_option("3")
     link = made(sender)
     status = sender.page.locator("#status")
     assert status.inner_text() == ENGLISH.status_unopened
-    for words in (ENGLISH.status_opened.format(n=1, left=1), ENGLISH.status_gone):
+    for words in ("Viewed once. 2 views left.", "Viewed 2 times. 1 view left.", ENGLISH.status_gone):
         site.get(link)
         sender.presses(ENGLISH.check)
         sender.sees(words)

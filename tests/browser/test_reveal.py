@@ -57,7 +57,7 @@ def test_the_page_says_who_and_how_often_and_how_long(site: Site, visit: Visit) 
     visitor = opened(visit, link, timezone_id="Asia/Tokyo")
     assert "Example Works" in visitor.page.locator("header").inner_text()
     assert site.address.removeprefix("http://") in visitor.page.locator("header").inner_text()
-    visitor.sees(ENGLISH.often_more.format(n=3))
+    visitor.sees(ENGLISH.left_more.format(n=3))
     shown = visitor.page.locator("time")
     moment = shown.get_attribute("datetime")
     wanted = (
@@ -68,7 +68,7 @@ def test_the_page_says_who_and_how_often_and_how_long(site: Site, visit: Visit) 
     assert hour.partition(" ")[0] in shown.inner_text()
     assert "GMT+9" in shown.inner_text()
     assert revealed(visitor) == "s3cret"
-    visitor.sees(ENGLISH.shown_left.format(n=2))
+    visitor.sees(ENGLISH.left_more.format(n=2))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_the_page_says_who_and_how_often_and_how_long(site: Site, visit: Visit) 
     [
         ({"max_reads": None}, ENGLISH.often_unlimited, ENGLISH.often_unlimited),
         ({"delete": False}, ENGLISH.often_once_kept, ENGLISH.shown_sealed),
-        ({"max_reads": 2}, ENGLISH.often_more.format(n=2), ENGLISH.shown_left.format(n=1)),
+        ({"max_reads": 2}, ENGLISH.left_more.format(n=2), ENGLISH.left_one),
     ],
 )
 def test_what_is_left_is_said(site: Site, visit: Visit, terms: dict[str, Any], before: str, after: str) -> None:
@@ -484,7 +484,7 @@ def test_a_secret_that_expires_on_the_open_page(site: Site, visit: Visit) -> Non
     visitor.page.clock.fast_forward(3_600_000)
     visitor.presses(REVEAL)
     visitor.sees(NOTICES.expired.title)
-    visitor.sees("unless somebody opened it before")
+    visitor.sees("unless someone viewed it before")
 
 
 def test_an_expired_link_is_not_asked_for(site: Site, visit: Visit) -> None:

@@ -1,7 +1,7 @@
 // The page that makes dead drops. The key of a link, and the API key of the server, are in its memory and nowhere else.
 
 import { keysOf, labelsOf, newFragment, parseFragment, seal, sealedSize } from "./link.mjs";
-import { $, begun, copies, isBusy, localTime, once, onLeaving, size, text } from "./page.mjs";
+import { $, begun, copies, counted, isBusy, localTime, once, onLeaving, size, soon, text } from "./page.mjs";
 import { qr } from "./qr.mjs";
 
 const form = $("create");
@@ -60,7 +60,7 @@ async function store(body) {
   const found = await answer.json().catch(() => ({}));
   if (answer.status === 201 && found.id) return found.id;
   if (answer.status === 401 && $("key")) return problem("problem_key", {}, $("key"));
-  if (answer.status === 429) return problem("problem_limited", { n: answer.headers.get("Retry-After") ?? "60" });
+  if (answer.status === 429) return problem("problem_limited", { when: soon(Number(answer.headers.get("Retry-After")) || 60) });
   if ([503, 507].includes(answer.status)) return problem("problem_unavailable");
   return problem("problem_server", { why: found.error ?? answer.status });
 }
@@ -115,8 +115,9 @@ function present(hasPassphrase) {
   $("ready").hidden = false;
   $("ready").focus();
   watch(text("status_unopened"));
-  const time = made.endsAt === Infinity ? text("ttl_never") : localTime(new Date(made.endsAt));
-  $("message").value = text("message_text", { link: made.link, reads, time });
+  const isLasting = made.endsAt === Infinity;
+  const expiry = isLasting ? text("expires_never") : text("expires", { time: localTime(new Date(made.endsAt)) });
+  $("message").value = text("message_text", { link: made.link, reads, expiry });
   try {
     $("qr").replaceChildren(drawn(qr(made.link)));
     $("qr").parentElement.hidden = false;
@@ -171,7 +172,7 @@ async function check() {
     else if (answer.status === 410) watch(text("status_sealed"));
     else if (!answer.ok) watch(text("status_unknown"));
     else if (n === "0") watch(text("status_unopened"));
-    else watch(text("status_opened", { n, left: remaining === "unlimited" ? "∞" : remaining }));
+    else watch(`${counted("viewed", n)} ${remaining === "unlimited" ? text("often_unlimited") : counted("left", remaining)}`);
   } catch {
     if (isCurrent()) watch(text("status_unknown"));
   }

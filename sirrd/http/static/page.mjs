@@ -20,6 +20,15 @@ export function text(name, values = {}) {
   return found.replace(/\{(\w+)\}/g, (whole, key) => values[key] ?? whole);
 }
 
+/** Says how many, in the form of the number: only one is one, in every language of the pages. */
+export const counted = (name, n) => text(`${name}_${n === "1" ? "one" : "more"}`, { n });
+
+/** Says in how many seconds or minutes. */
+export function soon(seconds) {
+  const [n, unit] = seconds < 90 ? [seconds, "second"] : [Math.ceil(seconds / 60), "minute"];
+  return new Intl.RelativeTimeFormat(locale).format(n, unit);
+}
+
 const TIME = { year: "numeric", month: "long", day: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
 export const localTime = (date) => date.toLocaleString(locale, TIME);
 

@@ -2,7 +2,7 @@
 // pressed for anything that cannot work: a link without its key, a browser without cryptography, a passed expiry.
 
 import { keysOf, open, parseFragment, textOf } from "./link.mjs";
-import { $, begun, copies, isBusy, once, onLeaving, size, text } from "./page.mjs";
+import { $, begun, copies, counted, isBusy, once, onLeaving, size, text } from "./page.mjs";
 
 const form = $("reveal");
 const button = form.querySelector("button");
@@ -160,7 +160,7 @@ async function sayWhatIsLeft() {
     const n = answer.headers.get("X-Sirr-Reads-Remaining");
     if (answer.status === 404) left = text("shown_last");
     else if (answer.status === 410) left = text("shown_sealed");
-    else if (answer.ok) left = n === "unlimited" ? text("often_unlimited") : text("shown_left", { n });
+    else if (answer.ok) left = n === "unlimited" ? text("often_unlimited") : counted("left", n);
   } catch {
     // Without an answer nothing is claimed.
   }

@@ -1,6 +1,8 @@
 """What the pages say, as a form that every language fills in: one that lacks a text does not pass the type check.
 
 Texts are plain: they are escaped where they become HTML. Names in braces are filled in, in the page or on the way to it.
+A text with a number has a `_one` and a `_more`, since none of the languages has a third form for what is counted here.
+They are written for somebody who has never heard of sirrd: short sentences, and one word for one thing.
 """
 
 from __future__ import annotations
@@ -82,7 +84,6 @@ class Words:
     reveal_title: str
     often_once: str
     often_once_kept: str
-    often_more: str
     often_unlimited: str
     expires: str
     expires_never: str
@@ -95,7 +96,8 @@ class Words:
     shown_title: str
     shown_last: str
     shown_sealed: str
-    shown_left: str
+    left_one: str
+    left_more: str
     shown_file: str
     shown_form: str
     shown_undecrypted: str
@@ -115,6 +117,7 @@ class Words:
     file_hint: str
     file_remove: str
     ttl: str
+    ttl_second: str
     ttl_seconds: str
     ttl_minutes: str
     ttl_hour: str
@@ -159,7 +162,8 @@ class Words:
     copy_message: str
     status: str
     status_unopened: str
-    status_opened: str
+    viewed_one: str
+    viewed_more: str
     status_gone: str
     status_sealed: str
     status_expired: str
