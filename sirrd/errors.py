@@ -38,6 +38,7 @@
         ├── BadSetting              a setting is missing, malformed or unsafe
         ├── FolderInUse             another process holds the data folder
         ├── BadFolder               the data folder, or a file in it, cannot be used
+        │   └── BadSchema           somebody changed what the database is made of
         ├── WrongKey                the master encryption keys do not open this database
         └── PortTaken               the listening address cannot be bound
 
@@ -305,6 +306,12 @@ class BadFolder(StartupError):
     """The data folder, or a file in it, cannot be used."""
 
     code = "bad_folder"
+
+
+class BadSchema(BadFolder):
+    """A database holds what no migration made, or lacks what one made."""
+
+    code = "bad_schema"
 
 
 class WrongKey(StartupError):

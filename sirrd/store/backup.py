@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from sirrd.errors import BackupError, BadFolder
+from sirrd.store.connections import SIDE_FILES, options_to_read
 from sirrd.store.folder import KEY_FILE, LOCK
-from sirrd.store.migrate import check_version
+from sirrd.store.inspection import Guarded, inspect, is_sound
 
-SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 _BUSY_TRIES: Final = 40
+_SECRETS: Final = "SELECT count(*) FROM secret"
 
 
 def backup(database: Path, target: Path) -> int:
@@ -35,9 +36,12 @@ def backup(database: Path, target: Path) -> int:
         raise BadFolder("the data folder holds no database", hint="see SIRR_DATA_DIR")
     refuse_own(database, target)
     _refuse_existing(target)
+    with translated():
+        _examine(database)
     with translated(), _new_beside(target) as new:
-        copy(database, new)
-        secrets = settle(new)
+        secrets = copy(database, new)
+        if settle(new) != secrets:
+            raise BackupError("the copy is not whole")
         sync(new)
         _refuse_existing(target)
         new.rename(target)
@@ -45,14 +49,30 @@ def backup(database: Path, target: Path) -> int:
     return secrets
 
 
-def copy(source: Path, target: Path, *, options: str = "mode=ro") -> None:
-    """Copy all pages of a database, with what is in its WAL, into an empty file that is there."""
-    reading = sqlite3.connect(f"{source.as_uri()}?{options}", uri=True)
+def _examine(database: Path) -> None:
+    """Look at the schema before anything else, in a way that makes no file beside a database that nobody has open."""
+    uri = f"{database.as_uri()}?{options_to_read(database)}"
+    with contextlib.closing(sqlite3.connect(uri, uri=True, factory=Guarded)) as connection:
+        inspect(connection)
+
+
+def copy(source: Path, target: Path, *, options: str = "mode=ro") -> int:
+    """Copy all pages of a database, with what is in its WAL, into an empty file that is there; return how many secrets.
+
+    Raises:
+        BadFolder: It is not a database as sirrd makes it.
+    """
+    reading = sqlite3.connect(f"{source.as_uri()}?{options}", uri=True, factory=Guarded)
     with contextlib.closing(reading), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as writing:
+        reading.execute("BEGIN")
+        if not inspect(reading):
+            raise BackupError("the database is empty")
+        secrets = int(reading.execute(_SECRETS).fetchone()[0])
         # A copy that fails is thrown away, so it needs no journal and no syncs of its own.
         writing.execute("PRAGMA journal_mode=OFF")
         writing.execute("PRAGMA synchronous=OFF")
         reading.backup(writing, pages=-1, progress=_patience())
+    return secrets
 
 
 def _patience() -> Callable[[int, int, int], None]:
@@ -67,16 +87,21 @@ def _patience() -> Callable[[int, int, int], None]:
 
 
 def settle(path: Path) -> int:
-    """Make a database a single file that needs no WAL, check it, and return its number of secrets."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        if not check_version(connection):
+    """Make a database a single file that needs no WAL, check it, and return its number of secrets.
+
+    Raises:
+        BadFolder: It is not a database as sirrd makes it.
+        BackupError: It is empty, or damaged.
+    """
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, factory=Guarded)) as connection:
+        if not inspect(connection):
             raise BackupError("the database is empty")
         connection.execute("PRAGMA temp_store=MEMORY")
         if connection.execute("PRAGMA journal_mode=DELETE").fetchone() != ("delete",):
             raise BackupError("the database could not be made a single file")
-        if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        if not is_sound(connection):
             raise BackupError("the database is damaged")
-        return int(connection.execute("SELECT count(*) FROM secret").fetchone()[0])
+        return int(connection.execute(_SECRETS).fetchone()[0])
 
 
 def sync(path: Path) -> None:

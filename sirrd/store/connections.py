@@ -6,6 +6,8 @@ without touching a byte.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -15,7 +17,10 @@ import aiosqlite
 
 from sirrd.errors import BadFolder
 from sirrd.keyring import InnerKeys, MasterKeys, key_id_of
-from sirrd.store.migrate import check_version, migrate
+from sirrd.store.inspection import Guarded, drop_statistics, inspect, is_sound
+from sirrd.store.migrate import migrate
+
+logger = logging.getLogger(__name__)
 
 _PRAGMAS: Final = (
     "PRAGMA journal_mode=WAL",
@@ -25,27 +30,32 @@ _PRAGMAS: Final = (
     "PRAGMA foreign_keys=ON",
     "PRAGMA cache_size=-32000",
 )
-_READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY")
+_READER_PRAGMAS: Final = ("PRAGMA query_only=ON", "PRAGMA temp_store=MEMORY", "PRAGMA cache_size=-2000")
 _LOOK_UP_PRAGMAS: Final = (*_READER_PRAGMAS, "PRAGMA cache_size=-16000")
 _EXPECTED: Final = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "temp_store": 2, "auto_vacuum": 2}
+_EXAMINED_BYTES: Final = 256 * 1024 * 1024
 _LEAST_WAL_PAGES: Final = 1000
 _MOST_WAL_PAGES: Final = 16_000
 _CHECKPOINT_PATIENCE_MS: Final = 50
 _PIECE_BYTES: Final = 1024 * 1024
 VACUUM_PAGES: Final = 1000
+SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 
 
 def connect_writer(path: Path) -> sqlite3.Connection:
-    """Open the writing connection, migrate, and make sure that every pragma took."""
+    """Open the writing connection, migrate what our migrations made, and make sure that every pragma took."""
     # SQLite would make the file as the umask says, and the files beside it like this one.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Guarded)
     try:
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if not inspect(connection):
             connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         for pragma in _PRAGMAS:
             connection.execute(pragma)
+        if drop_statistics(connection):
+            logger.warning("statistics that ANALYZE left in the database were dropped")
         migrate(connection)
+        inspect(connection)
         _check_pragmas(connection)
     except BaseException:
         connection.close()
@@ -70,7 +80,7 @@ def _read_only(path: Path) -> str:
 
 def connect_look_up(path: Path) -> sqlite3.Connection:
     """Open a connection for look-ups on the event loop, which never waits for a lock."""
-    connection = sqlite3.connect(_read_only(path), uri=True, isolation_level=None, timeout=0)
+    connection = sqlite3.connect(_read_only(path), uri=True, isolation_level=None, timeout=0, factory=Guarded)
     try:
         for pragma in _LOOK_UP_PRAGMAS:
             connection.execute(pragma)
@@ -82,7 +92,7 @@ def connect_look_up(path: Path) -> sqlite3.Connection:
 
 async def connect_reader(path: Path) -> aiosqlite.Connection:
     """Open the connection for lists. Its thread keeps the process alive, so it must be closed whatever happens."""
-    reading = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None)
+    reading = await aiosqlite.connect(_read_only(path), uri=True, isolation_level=None, factory=Guarded)
     try:
         for pragma in _READER_PRAGMAS:
             await reading.execute_fetchall(pragma)
@@ -101,16 +111,45 @@ def _check_pragmas(connection: sqlite3.Connection) -> None:
 
 
 def check_keys(path: Path, masters: MasterKeys) -> None:
-    """Check, without writing, that the master keys are those of the database, if there is one."""
+    """Check, without writing, that a database, if there is one, is as we make it, and has these master keys.
+
+    Raises:
+        BadFolder: It is not, or it does not hang together.
+        WrongKey: They are others.
+    """
     if not path.exists() or not path.stat().st_size:
         return
-    connection = sqlite3.connect(_read_only(path), uri=True)
-    try:
-        if check_version(connection):
+    connection = sqlite3.connect(f"{path.as_uri()}?{options_to_read(path)}", uri=True, factory=Guarded)
+    with contextlib.closing(connection):
+        if inspect(connection):
             for (check_value,) in connection.execute("SELECT check_value FROM master_key"):
                 masters.verify(check_value)
-    finally:
-        connection.close()
+        _refuse_foreign_wal(path, connection)
+
+
+def _refuse_foreign_wal(path: Path, connection: sqlite3.Connection) -> None:
+    """Refuse a database that its WAL would damage: nothing in a WAL says which database it is of.
+
+    The first connection that writes would make it part of the database for good. Without a WAL there is none to fear;
+    with a large database it would take too long.
+    """
+    wal = path.with_name(f"{path.name}-wal")
+    if not wal.exists() or not wal.stat().st_size or path.stat().st_size > _EXAMINED_BYTES:
+        return
+    if not is_sound(connection):
+        raise BadFolder(
+            "the database is damaged, or the WAL beside it is another database's",
+            hint="put a backup in its place with sirrd restore --replace; never copy one over it",
+        )
+
+
+def options_to_read(path: Path) -> str:
+    """Return how SQLite is to open a file that nobody has open, so that reading it makes no file beside it.
+
+    Without a WAL nothing has to be made, and it may stand on a read-only disk.
+    """
+    alone = not any(path.with_name(path.name + suffix).exists() for suffix in SIDE_FILES)
+    return "mode=ro&immutable=1" if alone else "mode=ro"
 
 
 def settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> InnerKeys:
@@ -125,7 +164,9 @@ def settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> InnerKey
             inner = masters.open_inner(row[0])
             if key_id_of(row[0]) != masters.first.id:
                 # Whatever becomes of older keys, these must open with the first.
-                connection.execute("UPDATE inner_keys SET sealed = ?", (masters.seal_inner(inner),))
+                changed = connection.execute("UPDATE inner_keys SET sealed = ?", (masters.seal_inner(inner),))
+                if changed.rowcount != 1:
+                    raise BadFolder("the database holds its inner keys more than once")
         connection.execute(
             "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (masters.first.id, masters.check_value()),

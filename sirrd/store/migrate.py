@@ -22,6 +22,15 @@ def migrations() -> list[str]:
     return [file.read_text(encoding="utf-8") for file in files]
 
 
+def scripted(version: int) -> list[str]:
+    """Return the first so many migrations, each as one transaction that leaves word of itself."""
+    return [
+        f"BEGIN IMMEDIATE;\n{script}\n"
+        f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
+        for number, script in enumerate(migrations()[:version], start=1)
+    ]
+
+
 def check_version(connection: sqlite3.Connection) -> int:
     """Return how many migrations a database has had.
 
@@ -30,8 +39,10 @@ def check_version(connection: sqlite3.Connection) -> int:
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM main.sqlite_master").fetchone()
     if application != APPLICATION_ID and (application or version or tables):
+        raise BadFolder("the database in the data folder was not made by sirrd")
+    if version < 0:
         raise BadFolder("the database in the data folder was not made by sirrd")
     if version > len(migrations()):
         raise BadFolder(
@@ -43,9 +54,5 @@ def check_version(connection: sqlite3.Connection) -> int:
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Apply what is missing; a step and its number are committed together, or not at all."""
-    for number, script in enumerate(migrations(), start=1):
-        if number > check_version(connection):
-            connection.executescript(
-                f"BEGIN IMMEDIATE;\n{script}\n"
-                f"PRAGMA application_id = {APPLICATION_ID};\nPRAGMA user_version = {number};\nCOMMIT;"
-            )
+    for script in scripted(len(migrations()))[check_version(connection) :]:
+        connection.executescript(script)

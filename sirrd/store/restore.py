@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sirrd.clock import Clock
-from sirrd.errors import BackupError, BadFolder
+from sirrd.errors import BackupError, BadFolder, BadSchema
 from sirrd.keyring import MasterKeys
 from sirrd.model import Caller
-from sirrd.store.backup import SIDE_FILES, copy, refuse_own, settle, sync, translated
+from sirrd.store.backup import copy, refuse_own, settle, sync, translated
+from sirrd.store.connections import SIDE_FILES, options_to_read
 from sirrd.store.folder import DataFolder
-from sirrd.store.migrate import check_version
+from sirrd.store.inspection import Guarded, inspect
 from sirrd.store.sqlite import SqliteStore
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ async def restore(
 
     Raises:
         BackupError: The file is no backup, or there is a database and it is not to be replaced.
+        BadSchema: Somebody changed the schema of the backup; nothing was touched.
         WrongKey: The keys are not those of the backup; nothing was touched.
         FolderInUse: Another process holds the folder.
         BadFolder: The folder cannot be used.
@@ -64,10 +66,12 @@ async def restore(
         with translated():
             os.close(os.open(folder.staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
             folder.staged.chmod(0o600)
-            copy(file, folder.staged, options=options)
-            settle(folder.staged)
-            burned = await _clean(folder.staged, masters, clock, burn=burn)
+            copied = copy(file, folder.staged, options=options)
+            found = settle(folder.staged)
+            expired, burned = await _clean(folder.staged, masters, clock, burn=burn)
             kept = settle(folder.staged)
+            if copied != found or kept != found - expired - burned:
+                raise BackupError("the copy is not whole; nothing was put in place")
             sync(folder.staged)
             _put_in_place(folder)
         return Restored(kept, burned)
@@ -78,12 +82,13 @@ async def restore(
 
 def _check(file: Path, masters: MasterKeys) -> str:
     """Check file and keys without touching anything; return how SQLite is to open the file."""
-    # Without a WAL beside it, nothing has to be made to read the file, and it may stand on a read-only disk.
-    alone = not any(file.with_name(file.name + suffix).exists() for suffix in SIDE_FILES)
-    options = "mode=ro&immutable=1" if alone else "mode=ro"
-    with translated(), contextlib.closing(sqlite3.connect(f"{file.as_uri()}?{options}", uri=True)) as connection:
+    options = options_to_read(file)
+    uri = f"{file.as_uri()}?{options}"
+    with translated(), contextlib.closing(sqlite3.connect(uri, uri=True, factory=Guarded)) as connection:
         try:
-            version = check_version(connection)
+            version = inspect(connection)
+        except BadSchema:
+            raise
         except BadFolder as error:
             raise BackupError("the file is not a backup that this release can use", hint=error.hint) from None
         if not version:
@@ -109,13 +114,13 @@ def _beside(database: Path) -> list[Path]:
     return [database.with_name(database.name + suffix) for suffix in SIDE_FILES]
 
 
-async def _clean(staged: Path, masters: MasterKeys, clock: Clock, *, burn: bool) -> int:
-    """Bring a copy to the newest schema, remove what expired and, if asked to, what may have been read; count that."""
+async def _clean(staged: Path, masters: MasterKeys, clock: Clock, *, burn: bool) -> tuple[int, int]:
+    """Bring a copy to the newest schema, remove what expired and, if asked to, what may have been read; count both."""
     store = await SqliteStore.open(staged, masters=masters, clock=clock)
-    burned = after = 0
+    expired = burned = after = 0
     try:
-        while await store.prune(org=None, by=_BY):
-            pass
+        while count := await store.prune(org=None, by=_BY):
+            expired += count
         while burn:
             count, after = await store.burn_limited(after=after, by=_BY)
             burned += count
@@ -123,7 +128,7 @@ async def _clean(staged: Path, masters: MasterKeys, clock: Clock, *, burn: bool)
                 break
     finally:
         await store.close()
-    return burned
+    return expired, burned
 
 
 def _put_in_place(folder: DataFolder) -> None:
@@ -140,7 +145,7 @@ def _put_in_place(folder: DataFolder) -> None:
 def _make_single(database: Path) -> None:
     """Write the WAL of the old database back, so that nothing of it stands beside it; if it opens at all."""
     try:
-        with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        with contextlib.closing(sqlite3.connect(database, isolation_level=None, factory=Guarded)) as connection:
             # Reading rolls a journal back that a crash has left.
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             single = connection.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)

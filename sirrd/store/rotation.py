@@ -38,7 +38,7 @@ class SqliteRotation:
             for (check_value,) in transaction.execute("SELECT check_value FROM master_key").fetchall():
                 masters.verify(check_value)
             ((sealed,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
-            transaction.execute("UPDATE inner_keys SET sealed = ?", (masters.seal_inner(masters.open_inner(sealed)),))
+            transaction.change("UPDATE inner_keys SET sealed = ?", (masters.seal_inner(masters.open_inner(sealed)),))
             transaction.execute(
                 "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (masters.first.id, masters.check_value()),
@@ -91,7 +91,7 @@ class SqliteRotation:
             except Unreadable as error:
                 logger.error("UNREADABLE: the record of %s does not open and cannot be moved", error.fingerprint)
                 return 0
-            transaction.execute(statements.REWRAP, (new.label, new.sealed, row.seq, row.sealed))
+            transaction.change(statements.REWRAP, (new.label, new.sealed, row.seq, row.sealed))
             return 1
         return 0
 
@@ -103,6 +103,7 @@ class SqliteRotation:
             ((inner,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
             if key_id_of(inner) != first:
                 raise Unavailable
-            transaction.execute(statements.FORGET_OLDER_KEYS, (first,))
+            ((older,),) = transaction.execute(statements.OLDER_KEYS, {"key": first}).fetchall()
+            transaction.change(statements.FORGET_OLDER_KEYS, (first,), rows=older)
 
         await self._writer.submit(unit, own=True)

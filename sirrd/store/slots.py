@@ -6,13 +6,16 @@ secret goes, are the end of the secret, whatever SQLite leaves of its row.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 
 from sirrd.errors import Unavailable
 from sirrd.keyring import ERASED_SALT
 from sirrd.store import statements
-from sirrd.store.writer import Transaction
+from sirrd.store.writer import Transaction, miscounted
+
+logger = logging.getLogger(__name__)
 
 _MOST_REMEMBERED: Final = 256
 
@@ -48,9 +51,21 @@ class Slots:
         return new
 
     def erase(self, transaction: Transaction, slots: Iterable[int]) -> None:
-        """Write zeros over the salts of secrets that go, and free their slots."""
+        """Write zeros over the salts of secrets that go, and free their slots.
+
+        A slot that is missing has no salt that could be left: what it was for may go, loudly, or a damaged record would
+        keep all others that expired from being pruned.
+
+        Raises:
+            Unavailable: A slot that is there was not written.
+        """
         for slot in slots:
-            transaction.execute(statements.ERASE, (ERASED_SALT, slot))
+            erased = transaction.execute(statements.ERASE, (ERASED_SALT, slot)).rowcount
+            if erased != 1:
+                if transaction.execute(statements.SLOT, (slot,)).fetchall():
+                    raise miscounted(erased, 1)
+                logger.error("DAMAGED: the slot of a secret that goes is missing")
+                continue
             if len(self._free) < _MOST_REMEMBERED:
                 self._free.append(slot)
             else:

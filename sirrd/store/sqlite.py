@@ -54,7 +54,7 @@ from sirrd.store.rotation import SqliteRotation
 from sirrd.store.slots import Slots
 from sirrd.store.statements import Row
 from sirrd.store.trail import ChainedTrail
-from sirrd.store.writer import NeedsThread, Transaction, Writer
+from sirrd.store.writer import NeedsThread, Transaction, Writer, miscounted
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,6 @@ class SqliteStore:
             bare, org = keyring.bare_lookup(BareKey(identity.name)), keyring.org_lookup(identity.org)
 
         def unit(transaction: Transaction) -> Metadata:
-            execute = transaction.execute
             agreed = terms(transaction.now)
             if org is not None:
                 self._make_way(transaction, lookup, fingerprint)
@@ -172,7 +171,7 @@ class SqliteStore:
             # A bool would go through the adapters of `sqlite3`, which takes longer than the insert.
             at, until, reads, burns, lock = agreed
             terms_of_row = (at, until, reads, int(burns), lock)
-            execute(statements.INSERT, (lookup, bare, org, slot, *terms_of_row, record.label, record.sealed))
+            transaction.change(statements.INSERT, (lookup, bare, org, slot, *terms_of_row, record.label, record.sealed))
             transaction.events.append(
                 Event(Action.CREATED, transaction.now, by, fingerprint, identity.org, identity.org and identity.name)
             )
@@ -209,12 +208,10 @@ class SqliteStore:
             plaintext = self._keyring.open_value(record)
             identity = self._identify(target, record, fingerprint)
             # Only from here on anything is written, under the whole condition once more.
-            claimed = transaction.execute(
+            transaction.change(
                 statements.BURN if burns else statements.COUNT,
                 {"seq": row.seq, "lookup": row.lookup, "now": transaction.now},
             )
-            if claimed.rowcount != 1:
-                raise Unavailable
             if burns:
                 self._slots.erase(transaction, [row.slot])
                 action = Action.BURNED
@@ -231,6 +228,8 @@ class SqliteStore:
         rows = transaction.execute(statements.REMOVE, arguments).fetchall()
         if not rows:
             raise self._refusal(transaction, arguments)
+        if len(rows) != 1:
+            raise miscounted(len(rows), 1)
         row = Row(*rows[0])
         identity = self._identify(target, row.record, fingerprint)
         self._slots.erase(transaction, [row.slot])
@@ -282,9 +281,9 @@ class SqliteStore:
             agreed = terms(row.terms, transaction.now)
             # A fresh salt in the same slot: what the old terms were bound to can never be opened again.
             new = keyring.seal(row.lookup, identity, plaintext, agreed)
-            transaction.execute(statements.RESALT, (new.salt, row.slot))
+            transaction.change(statements.RESALT, (new.salt, row.slot))
             changed = (agreed.expires_at, agreed.max_reads, agreed.lock, new.label, new.sealed)
-            transaction.execute(statements.AMEND, (*changed, row.seq))
+            transaction.change(statements.AMEND, (*changed, row.seq))
             _note(transaction, Action.AMENDED, fingerprint, identity, by)
             return Metadata(identity.name, identity.org, fingerprint, agreed, 0)
 
@@ -321,7 +320,8 @@ class SqliteStore:
     async def prune(self, *, org: str | None, by: Caller, before: int | None = None, gently: bool = True) -> int:
         """See `Store.prune`."""
         # The plus keeps SQLite from going through all secrets of the org rather than through those that expired.
-        statement = statements.PRUNE.format(of_org="" if org is None else "AND +org = :org")
+        of_org = "" if org is None else "AND +org = :org"
+        statement, any_left = statements.PRUNE.format(of_org=of_org), statements.EXPIRED.format(of_org=of_org)
         arguments: dict[str, Any] = {} if org is None else {"org": self._keyring.org_lookup(org)}
 
         rests = gently and time.monotonic() - self._writer.last_short_at < _QUIET_SECONDS
@@ -332,6 +332,8 @@ class SqliteStore:
             began = time.monotonic()
             now = transaction.now if before is None else before
             rows = transaction.execute(statement, {"now": now, **arguments}).fetchall()
+            if not rows and transaction.execute(any_left, {"now": now, **arguments}).fetchall():
+                raise miscounted(0, 1)
             self._slots.erase(transaction, [slot for _, slot in rows])
             transaction.events += [
                 Event(Action.EXPIRED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _ in rows
@@ -348,6 +350,8 @@ class SqliteStore:
 
         def unit(transaction: Transaction) -> tuple[int, int]:
             rows = transaction.execute(statements.LIMITED, {"after": after}).fetchall()
+            if not rows and transaction.execute(statements.ANY_LIMITED, ()).fetchall():
+                raise miscounted(0, 1)
             self._slots.erase(transaction, [slot for _, slot, _ in rows])
             transaction.events += [
                 Event(Action.DELETED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _, _ in rows
@@ -478,7 +482,7 @@ def _arguments(transaction: Transaction, lookup: bytes) -> dict[str, Any]:
 def _probe(transaction: Transaction) -> None:
     """Write, and change nothing."""
     for _ in range(2):
-        transaction.execute(statements.PROBE)
+        transaction.change(statements.PROBE, ())
 
 
 def _note(transaction: Transaction, action: Action, fingerprint: str, identity: Identity, by: Caller) -> None:

@@ -39,6 +39,7 @@ REMOVE_EXPIRED: Final = f"DELETE FROM secret WHERE lookup = :lookup AND NOT {_LI
 HOLDER: Final = f"SELECT {_LIVE} FROM secret WHERE lookup = :lookup"
 BARE: Final = f"SELECT lookup FROM secret WHERE bare = :bare AND {_LIVE} LIMIT 2"
 ERASE: Final = "UPDATE slot SET salt = ?, free = 1 WHERE id = ?"
+SLOT: Final = "SELECT 1 FROM slot WHERE id = ?"
 FREE: Final = "SELECT id FROM slot WHERE free = 1 LIMIT ?"
 REUSE: Final = "UPDATE slot SET salt = ?, free = 0 WHERE id = ? AND free = 1"
 APPEND: Final = "INSERT INTO slot (free, salt) VALUES (0, ?)"
@@ -66,6 +67,8 @@ PRUNE: Final = f"""
     )
     DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
     RETURNING lookup, slot"""
+EXPIRED: Final = """
+    SELECT 1 FROM secret WHERE expires_at IS NOT NULL AND expires_at <= :now {of_org} ORDER BY expires_at LIMIT 1"""
 _OLDER: Final = f"substr(label, 2, {KEY_ID_BYTES}) != :key"
 REMAINING: Final = f"SELECT count(*) FROM secret WHERE {_OLDER}"
 NEXT_OLDER: Final = f"""
@@ -73,6 +76,7 @@ NEXT_OLDER: Final = f"""
 BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM secret WHERE seq = ?"
 REWRAP: Final = "UPDATE secret SET label = ?, sealed = ? WHERE seq = ? AND sealed = ?"
 OLDER_KEYS: Final = "SELECT count(*) FROM master_key WHERE key_id != :key"
+ANY_LIMITED: Final = "SELECT 1 FROM secret WHERE max_reads IS NOT NULL LIMIT 1"
 FORGET_OLDER_KEYS: Final = "DELETE FROM master_key WHERE key_id != ?"
 LIMITED: Final = f"""
     WITH limited AS (
@@ -86,6 +90,8 @@ LIMITED: Final = f"""
 AUDIT: Final = """
     INSERT INTO audit (chain, number, at, action, caller, fingerprint, count, detail, mac)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+CHAIN: Final = "UPDATE audit_chain SET head = ?, length = ? WHERE id = ?"
 
 
 class Row(NamedTuple):

@@ -9,6 +9,7 @@ from sirrd.clock import Clock
 from sirrd.events import Event
 from sirrd.keyring import AuditChain
 from sirrd.store import statements
+from sirrd.store.writer import miscounted
 
 
 class ChainedTrail:
@@ -25,13 +26,19 @@ class ChainedTrail:
         self._id = cursor.lastrowid
 
     def append(self, connection: sqlite3.Connection, events: list[Event]) -> Callable[[], None]:
-        """See `Trail.append`."""
+        """See `Trail.append`.
+
+        Raises:
+            Unavailable: A row is not there after it was written; the batch is undone.
+        """
         rows = self._chain.extend(self._head, self._length, events)
         if not rows:
             return lambda: None
         head, length = rows[-1].mac, self._length + len(rows)
-        connection.executemany(statements.AUDIT, [(self._id, *row) for row in rows])
-        connection.execute("UPDATE audit_chain SET head = ?, length = ? WHERE id = ?", (head, length, self._id))
+        written = connection.executemany(statements.AUDIT, [(self._id, *row) for row in rows]).rowcount
+        updated = connection.execute(statements.CHAIN, (head, length, self._id)).rowcount
+        if (written, updated) != (len(rows), 1):
+            raise miscounted(written, len(rows))
 
         def committed() -> None:
             self._head, self._length = head, length

@@ -15,7 +15,7 @@ from sirrd.errors import BadFolder
 from sirrd.keyring import ERASED_SALT, Keyring, MasterKeys, pack
 from sirrd.model import Identity
 from sirrd.store.connections import check_keys
-from sirrd.store.migrate import check_version
+from sirrd.store.inspection import Guarded, inspect, is_sound
 
 CHUNK_BYTES: Final = 1 << 20
 _SHORTEST: Final = 8
@@ -62,23 +62,28 @@ def verify_burn(folder: Path, database: Path, identity: Identity, *, masters: Ma
 
 def _rows(database: Path, identity: Identity, masters: MasterKeys) -> Iterator[Finding]:
     check_keys(database, masters)
-    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, isolation_level=None, factory=Guarded)
     with contextlib.closing(connection):
         connection.execute("BEGIN")
-        if not check_version(connection):
+        if not inspect(connection):
             raise BadFolder("the database in the data folder was not made by sirrd")
         (sealed,) = connection.execute("SELECT sealed FROM inner_keys").fetchone()
         lookup = Keyring(masters, masters.open_inner(sealed)).lookup(identity)
-        found = connection.execute("SELECT 1 FROM secret WHERE lookup = ?", (lookup,)).fetchall()
+        # What does not hang together may hide a row; so may an index that somebody has put in another's place.
+        if not is_sound(connection):
+            yield Finding(holds=False, text="the pages of the database do not hang together: it is damaged")
+        found = connection.execute("SELECT 1 FROM secret NOT INDEXED WHERE lookup = ?", (lookup,)).fetchall()
         yield Finding(not found, "a row stands under its index" if found else "no row stands under its index")
         yield _slots(connection)
 
 
 def _slots(connection: sqlite3.Connection) -> Finding:
     """Check that what is free is zero, and that nothing but a secret keeps a slot from being free."""
-    full = connection.execute("SELECT count(*) FROM slot WHERE free = 1 AND salt <> ?", (ERASED_SALT,)).fetchone()[0]
+    full = connection.execute(
+        "SELECT count(*) FROM slot NOT INDEXED WHERE free = 1 AND salt <> ?", (ERASED_SALT,)
+    ).fetchone()[0]
     lost = connection.execute(
-        "SELECT (SELECT count(*) FROM slot WHERE free = 0) - (SELECT count(*) FROM secret)"
+        "SELECT (SELECT count(*) FROM slot NOT INDEXED WHERE free = 0) - (SELECT count(*) FROM secret)"
     ).fetchone()[0]
     if full or lost:
         return Finding(holds=False, text=f"free slots that are not zero: {full}; slots taken without a secret: {lost}")

@@ -28,7 +28,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sirrd.clock import Clock
@@ -72,6 +72,26 @@ class Transaction:
         self.now = now
         self.on_thread = on_thread
         self.events: list[Event] = []
+
+    def change(self, sql: str, arguments: Sequence[Any] | Mapping[str, Any], *, rows: int = 1) -> sqlite3.Cursor:
+        """Run a statement that must change exactly so many rows.
+
+        Raises:
+            Unavailable: It changed more, or fewer; the unit is undone.
+        """
+        cursor = self.execute(sql, arguments)
+        if cursor.rowcount != rows:
+            raise miscounted(cursor.rowcount, rows)
+        return cursor
+
+
+def miscounted(found: int, due: int) -> Unavailable:
+    """Return the error of a statement that changed more or fewer rows than it must, and tell the operator's log.
+
+    The database is damaged then, or somebody meddles with it.
+    """
+    logger.error("MISCOUNTED: a statement changed %d rows instead of %d: its work is undone", found, due)
+    return Unavailable()
 
 
 class Trail(Protocol):
