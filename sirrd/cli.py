@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import http.client
 import ipaddress
 import json
@@ -23,6 +24,7 @@ from sirrd import __version__
 from sirrd.config import CONFIG_FILE, Settings, load, local_url
 from sirrd.errors import BadPath, BadSetting, FolderInUse, NoNewerKey, SirrdError, StartupError
 from sirrd.log import Format, default_format, set_up, stderr
+from sirrd.sink import Sink
 
 if TYPE_CHECKING:
     from sirrd.keyring import MasterKey
@@ -34,6 +36,7 @@ CANNOT_START: Final = 3
 _HTTP_SECONDS: Final = 10
 _PRUNE_SECONDS: Final = 600
 _LONGEST_NAME: Final = 512
+_RESULT_BYTES: Final = 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
@@ -59,14 +62,37 @@ class UsageError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit."""
+    _prepare_streams()
     code = run(arguments)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            # Nobody reads any more. Python would end with 120 when it tries again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python would end with 120 when it tries again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError) and code == DONE:
+            complain(CommandError(f"the output could not be written: {error.strerror}"))
+            code = FAILED
     sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """Let nobody who does not read what is said hold up what is done.
+
+    A descriptor of the three that the process was started without would be taken by the next file that is opened, the
+    database say, and whatever is said would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - until the process ends
+    if sys.stdout is None or not sys.stdout.isatty():
+        # A result leaves in one piece, at the end: whoever does not take it is met there, and not in the midst of work.
+        sys.stdout = open(1, "w", buffering=_RESULT_BYTES, closefd=False, encoding="utf-8")  # noqa: SIM115 - see above
+    sys.stderr = sink = Sink(2)
+    atexit.register(sink.settle)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

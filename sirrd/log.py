@@ -1,8 +1,8 @@
 """Logging: one line per event, as text or JSON, and nothing in it that opens or names a secret (I6).
 
 The lines of requests are written here without the logging module's machinery: they are collected and leave in one
-write per turn of the event loop. Chatty libraries are clamped, because at their lower levels they print SQL
-parameters, URLs and settings.
+write per turn of the event loop. In the commands the stream is a `Sink`, which nobody waits for. Chatty libraries are
+clamped, because at their lower levels they print SQL parameters, URLs and settings.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import logging
 import sys
 import time
 from typing import IO, Any, Final, Literal, NamedTuple
+
+from sirrd.sink import Sink
 
 CLAMPED: Final = (
     "aiosqlite",
@@ -37,11 +39,21 @@ def set_up(level: str, form: Format, stream: IO[str]) -> None:
         stream: Where to.
     """
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(_Formatter(form))
+    formatter = _Formatter(form)
+    handler.setFormatter(formatter)
+    if isinstance(stream, Sink):
+        stream.notice = lambda lines: formatter.format(_missing(lines)) + "\n"
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level.upper())
     for name in CLAMPED:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.root.level))
+
+
+def _missing(lines: int) -> logging.LogRecord:
+    """Return what stands in the place of lines that could not be written."""
+    noun = "line was" if lines == 1 else "lines were"
+    text = f"{lines} {noun} dropped: the log was not read, or could not be written"
+    return logging.makeLogRecord({"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING", "msg": text})
 
 
 class _Formatter(logging.Formatter):
