@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048
 _GC_THRESHOLD: Final = 20_000  # allocations; requests leave few cycles behind
 _SWEEP_TICKS: Final = 100  # uvicorn ticks ten times a second
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
+_MEANINGLESS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 def serve(settings: Settings, *, started: Callable[[str], None]) -> None:
@@ -70,6 +72,15 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
         _spare_the_collector()
         server = _Server(config, settings, readiness, state or {}, lambda: started(address))
         await server.serve(sockets=[listener])
+    _end_deaf()
+
+
+def _end_deaf() -> None:
+    """Let no signal that comes late, a second one of a terminal say, turn the end that all went well into another."""
+    loop = asyncio.get_running_loop()
+    for number in (*_STOPS, *_MEANINGLESS):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _spare_the_collector() -> None:
@@ -106,8 +117,9 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 class _Server(uvicorn.Server):
     """uvicorn's server with an end of our own.
 
-    The first SIGTERM or SIGINT turns `/ready` to 503 and serves on for `drain_seconds`; then the listener closes and
-    requests in flight have `shutdown_seconds`; the rest is cut. A second signal ends the draining, a third the waiting.
+    The first signal of those that ask for an end turns `/ready` to 503 and serves on for `drain_seconds`; then the
+    listener closes and requests in flight have `shutdown_seconds`; the rest is cut. A second signal ends the draining,
+    a third the waiting.
     """
 
     def __init__(
@@ -128,8 +140,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Let the event loop have the signals, and never raise them again: the process ends with 0."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_stop)
+        for number in _STOPS:
+            # Under `nohup` the end of the terminal is no reason to end.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, self._told_to_stop, number)
+        for number in _MEANINGLESS:
+            loop.add_signal_handler(number, _ignore, number)
+        # A shell that says `stty tostop` would stop the whole daemon for a line of its log.
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -154,15 +172,23 @@ class _Server(uvicorn.Server):
             if (transport := getattr(connection, "transport", None)) is not None:
                 transport.abort()
 
-    def _told_to_stop(self) -> None:
+    def _told_to_stop(self, number: signal.Signals) -> None:
+        if number == signal.SIGHUP and self._readiness.draining:
+            return  # the kernel says that a terminal ended, and its shell says it again: nobody is in a hurry
         if self.should_exit:
             self.force_exit = True
         elif self._readiness.draining:
             self.should_exit = True
         else:
             self._readiness.draining = True
-            logger.info("told to stop", extra={"fields": {"drain_seconds": self._settings.drain_seconds}})
+            fields = {"signal": number.name, "drain_seconds": self._settings.drain_seconds}
+            logger.info("told to stop", extra={"fields": fields})
             asyncio.get_running_loop().call_later(self._settings.drain_seconds, self._stop)
 
     def _stop(self) -> None:
         self.should_exit = True
+
+
+def _ignore(number: signal.Signals) -> None:
+    """Survive a signal whose default is death: whoever sends it hopes for a new log file, or for a report."""
+    logger.warning("%s means nothing here: SIGTERM ends the daemon", number.name)
