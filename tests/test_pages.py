@@ -66,12 +66,15 @@ async def test_a_whole_page_is_below_40_kb(start: Start, tag: str) -> None:
 
 
 def test_files_are_served_without_comments() -> None:
-    """Whole lines of them are left out, which are no part of anything else, and nothing besides."""
+    """Whole lines of them and the indentation are left out, which are no part of anything else, and nothing besides."""
     for path in (HTTP / "static").iterdir():
         lines = path.read_text(encoding="utf-8").splitlines()
+        assert [line for line in lines if line.count("`") % 2] == [], f"{path.name}: a text over several lines"
         comments = [line for line in lines if line.strip().startswith(("//", "/*"))]
         assert all(line.startswith("//") or line.endswith("*/") for line in map(str.strip, comments)), path.name
-        assert [line for line in lines if line not in comments] == assets.FILES[path.name].decode().splitlines()
+        assert [line.lstrip(" ") for line in lines if line not in comments] == assets.FILES[
+            path.name
+        ].decode().splitlines()
 
 
 async def test_static_files_may_be_kept_for_ever(daemon: Daemon) -> None:

@@ -25,11 +25,11 @@ HEADERS: Final[tuple[Header, ...]] = (
     (b"cross-origin-resource-policy", b"same-origin"),
 )
 
-_COMMENT: Final = re.compile(rb"^ *(?://|/\*).*\n", re.MULTILINE)
-"""A line that is a comment as a whole: who reads the code has the source, and a page stays small."""
+_LEFT_OUT: Final = re.compile(rb"^ *(?:(?://|/\*).*\n)?", re.MULTILINE)
+"""Lines that are comments as a whole, and indentation: who reads the code has the source, and a page stays small."""
 
 FILES: Final = {
-    path.name: _COMMENT.sub(b"", path.read_bytes()) for path in sorted((Path(__file__).parent / "static").iterdir())
+    path.name: _LEFT_OUT.sub(b"", path.read_bytes()) for path in sorted((Path(__file__).parent / "static").iterdir())
 }
 """Every file by its name, as it is served."""
 

@@ -49,11 +49,11 @@ def _form(request: Request, words: Words) -> str:
         KEY=html.filled("key", words) if needs_key else "",
         TEXTS=html.dictionary(
             words, "copied", "not_copied", "working", "problem_empty", "problem_large", "problem_files",
-            "problem_file", "problem_key", "problem_limited", "problem_lost", "problem_unavailable", "problem_server",
-            "message_text",
-            "status_unopened", "viewed_one", "viewed_more", "left_one", "left_more", "often_unlimited", "status_gone",
-            "status_sealed", "status_expired", "status_destroyed", "status_alive", "status_unknown", "expires",
-            "expires_never", "another_sure",
+            "problem_file", "problem_passphrase", "problem_key", "problem_limited", "problem_lost",
+            "problem_unavailable", "problem_server", "message_text", "status_unopened", "viewed_one", "viewed_more",
+            "left_one", "left_more", "often_unlimited", "status_gone", "status_sealed", "status_expired",
+            "status_destroyed", "status_alive", "status_unknown", "expires", "expires_never", "another_sure",
+            "which_text", "leave_sure",
         ),
     )  # fmt: skip
 

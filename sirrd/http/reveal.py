@@ -70,7 +70,7 @@ def _offer(metadata: Metadata, words: Words, *, now: int) -> str:
         NOTICES=html.notices(words),
         TEXTS=html.dictionary(
             words, "copied", "not_copied", "working", "shown_last", "shown_sealed", "left_one", "left_more",
-            "often_unlimited", "shown_file", "hide", "show",
+            "often_unlimited", "shown_file", "hide", "show", "leave_sure",
         ),
     )  # fmt: skip
 

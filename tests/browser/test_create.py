@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Dialog, Page, Route
 
 from sirrd.http.texts import LANGUAGES
 from sirrd.http.texts.en import ENGLISH
-from sirrd.link import Link, open_sealed
+from sirrd.link import Content, Link, open_sealed
 from tests.browser.conftest import API_KEY, INSECURE_HOST, Gate, Site, Visit, Visitor, site_with
 from tests.parts import ask
 
@@ -213,6 +213,190 @@ def test_the_link_is_that_of_the_public_url(visit: Visit, tmp_path: Path) -> Non
         visitor.page.get_by_label(ENGLISH.api_key).fill(API_KEY)
         type_value(visitor.page, "s3cret")
         assert Link.parse(made(visitor)).server == "https://drop.example.org/under"
+
+
+# What takes the place of something else.
+
+PASTE = """(given) => {
+  const transfer = new DataTransfer();
+  for (const [name, text] of given.files ?? []) transfer.items.add(new File([text], name));
+  if (given.text) transfer.setData("text/plain", given.text);
+  const event = new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true});
+  (document.querySelector(given.at ?? "body")).dispatchEvent(event);
+}"""
+
+
+def give_file(page: Page, by: str, name: str, folder: Path) -> None:
+    """Choose, drop or paste a file whose content is its name."""
+    if by == "choice":
+        if not (folder / name).exists():
+            (folder / name).write_text(name)
+        page.get_by_label(ENGLISH.file).set_input_files(folder / name)
+    elif by == "drop":
+        page.evaluate(DROP, [[name, name]])
+    else:
+        page.evaluate(PASTE, {"files": [[name, name]], "at": "#value"})
+
+
+def isolated(name: str) -> str:
+    """Return a name as buttons say it."""
+    return f"\u2068{name}\u2069"
+
+
+def opened_of(visitor: Visitor) -> Content:
+    """Make the link, and open what was sent for it."""
+    link = Link.parse(made(visitor))
+    assert link.fragment is not None
+    return open_sealed(sent(visitor)["value"], link.fragment.keys().encryption)
+
+
+@pytest.mark.parametrize("answer", ["text", "file", "Escape"])
+@pytest.mark.parametrize("by", ["choice", "drop", "paste"])
+def test_a_file_does_not_silently_take_the_place_of_a_text(
+    sender: Visitor, tmp_path: Path, by: str, answer: str
+) -> None:
+    """Until it is decided which of them is sent both are there; whoever closes the question keeps the text."""
+    type_value(sender.page, "typed")
+    give_file(sender.page, by, "a.txt", tmp_path)
+    sender.sees(ENGLISH.which)
+    value = sender.page.locator("#value")
+    assert (value.input_value(), value.is_visible()) == ("typed", True)
+    if answer == "Escape":
+        sender.page.keyboard.press("Escape")
+    else:
+        sender.presses(ENGLISH.which_text if answer == "text" else isolated("a.txt"))
+    sender.page.locator("#which:not([open])").wait_for(state="attached")
+    held = sender.page.locator("#file").evaluate("(field) => [...field.files].map((file) => file.name)")
+    assert held == (["a.txt"] if answer == "file" else [])
+    assert value.is_visible() == (answer != "file")
+    content = opened_of(sender)
+    assert (content.name, content.data) == (("a.txt", b"a.txt") if answer == "file" else (None, b"typed"))
+
+
+@pytest.mark.parametrize("answer", ["old", "new"])
+@pytest.mark.parametrize("by", ["choice", "drop", "paste"])
+def test_a_file_does_not_silently_take_the_place_of_another(
+    sender: Visitor, tmp_path: Path, by: str, answer: str
+) -> None:
+    """Both are named, and one of them is sent; the same one again is no question."""
+    for _ in range(2):
+        give_file(sender.page, "choice", "old", tmp_path)
+    give_file(sender.page, by, "new", tmp_path)
+    sender.sees(ENGLISH.which)
+    sender.presses(isolated(answer))
+    assert opened_of(sender).name == answer
+
+
+@pytest.mark.parametrize("answer", ["text", "file"])
+def test_a_text_does_not_silently_take_the_place_of_a_file(sender: Visitor, tmp_path: Path, answer: str) -> None:
+    """A text that is pasted while a file is chosen is asked about, too."""
+    give_file(sender.page, "choice", "a.txt", tmp_path)
+    sender.page.evaluate(PASTE, {"text": "pasted"})
+    sender.sees(ENGLISH.which)
+    sender.presses(ENGLISH.which_text if answer == "text" else isolated("a.txt"))
+    content = opened_of(sender)
+    assert (content.name, content.data) == ((None, b"pasted") if answer == "text" else ("a.txt", b"a.txt"))
+
+
+def test_a_choice_that_is_cancelled_changes_nothing(sender: Visitor, tmp_path: Path) -> None:
+    """Some browsers empty the field when the dialogue of files is closed without one."""
+    give_file(sender.page, "choice", "a.txt", tmp_path)
+    sender.page.get_by_label(ENGLISH.file).set_input_files([])
+    assert sender.page.locator("#file").evaluate("(field) => field.files.length") == 1
+    assert opened_of(sender).name == "a.txt"
+
+
+@pytest.mark.parametrize(
+    ("given", "is_file"),
+    [
+        ({"files": [["a.txt", "a"]]}, True),
+        ({"files": [["a.txt", "a"]], "text": "a.txt"}, True),
+        ({"files": [["image.png", "a"]], "text": "a paragraph"}, False),
+        ({"text": "a paragraph"}, False),
+    ],
+)
+def test_what_is_pasted_is_a_file_where_it_is_no_text(sender: Visitor, given: dict[str, Any], *, is_file: bool) -> None:
+    """Finders copy a file with its name as a text, and editors a text with its picture."""
+    sender.page.evaluate(PASTE, given)
+    assert sender.page.get_by_role("button", name=ENGLISH.file_remove).is_visible() == is_file
+
+
+def test_the_question_is_answered_by_keyboard(sender: Visitor, tmp_path: Path) -> None:
+    """It has the focus, which comes back to what is sent; nothing else can be pressed meanwhile."""
+    type_value(sender.page, "typed")
+    give_file(sender.page, "drop", "a.txt", tmp_path)
+    dialog = sender.page.get_by_role("dialog", name=ENGLISH.which)
+    dialog.wait_for()
+    assert dialog.evaluate("(each) => each.matches(':modal')")
+    assert dialog.get_by_role("button", name=ENGLISH.which_text).evaluate("(each) => each === document.activeElement")
+    sender.page.keyboard.press("Tab")
+    sender.page.keyboard.press("Enter")
+    sender.page.locator("#file:focus").wait_for()
+    sender.presses(ENGLISH.file_remove)
+    assert sender.page.get_by_label(ENGLISH.secret, exact=True).input_value() == "typed"
+
+
+def test_a_passphrase_is_not_silently_left_out(sender: Visitor) -> None:
+    """Without encryption there is none: whoever typed one and unticks the box has to say which of both is meant."""
+    type_value(sender.page, "plain")
+    sender.page.get_by_text(ENGLISH.more).click()
+    passphrase = sender.page.get_by_label(ENGLISH.passphrase_optional)
+    passphrase.fill("x")
+    sender.page.get_by_label(ENGLISH.encrypt).uncheck()
+    sender.page.get_by_text(ENGLISH.more).click()
+    sender.presses(ENGLISH.create)
+    sender.sees(ENGLISH.problem_passphrase)
+    assert sender.page.locator("#encrypt:focus").is_visible()
+    assert sender.asked("POST", "/secrets") == []
+    passphrase.fill("")
+    made(sender)
+    assert sent(sender)["value"] == "plain"
+
+
+def test_a_file_does_not_change_what_was_chosen_for_a_text(sender: Visitor, tmp_path: Path) -> None:
+    """A file is encrypted; when it goes, the box is as it was."""
+    sender.page.get_by_text(ENGLISH.more).click()
+    box = sender.page.get_by_label(ENGLISH.encrypt)
+    box.uncheck()
+    give_file(sender.page, "choice", "a.txt", tmp_path)
+    assert box.is_checked()
+    sender.presses(ENGLISH.file_remove)
+    assert not box.is_checked()
+    sender.sees(ENGLISH.create_plain)
+
+
+@pytest.mark.parametrize("state", ["draft", "file", "link", "nothing"])
+def test_another_language_asks_first(sender: Visitor, tmp_path: Path, state: str) -> None:
+    """It loads the page anew, and not every browser asks: the page does, once, and who stays has lost nothing."""
+    if state == "file":
+        give_file(sender.page, "choice", "a.txt", tmp_path)
+    elif state != "nothing":
+        type_value(sender.page, "typed")
+    if state == "link":
+        made(sender)
+    asked: list[tuple[str, str]] = []
+
+    def answer(dialog: Dialog) -> None:
+        asked.append((dialog.type, dialog.message))
+        if len(asked) == 1:
+            dialog.dismiss()
+        else:
+            dialog.accept()
+
+    sender.page.on("dialog", answer)
+    deutsch = sender.page.get_by_role("link", name="Deutsch")
+    if state != "nothing":
+        deutsch.click()
+        assert asked == [("confirm", ENGLISH.leave_sure)]
+        assert (
+            sender.page.locator(
+                "#link" if state == "link" else f"#{'file' if state == 'file' else 'value'}"
+            ).input_value()
+            != ""
+        )
+    deutsch.click()
+    sender.sees(LANGUAGES["de"].create_title)
+    assert [kind for kind, _ in asked] == ([] if state == "nothing" else ["confirm", "confirm"])
 
 
 # The key of the server.
@@ -657,7 +841,7 @@ def test_destroying_asks_first(site: Site, sender: Visitor) -> None:
     type_value(sender.page, "another")
     link = made(sender)
     sender.presses(ENGLISH.destroy)
-    sender.page.evaluate("document.querySelector('dialog').close()")
+    sender.page.evaluate("document.querySelector('#sure').close()")
     sender.presses(ENGLISH.check)
     sender.sees(ENGLISH.status_unopened)
     assert site.spent(link) == 0
@@ -687,12 +871,13 @@ def test_another_one_begins_empty(sender: Visitor) -> None:
     assert "#" in made(sender)
 
 
-@pytest.mark.parametrize("state", ["draft", "link", "copied", "copied by hand"])
+@pytest.mark.parametrize("state", ["draft", "passphrase", "link", "copied", "copied by hand"])
 def test_leaving_asks_first(sender: Visitor, state: str) -> None:
     """A draft, and a link that was not copied, are nowhere else: the browser asks before it leaves them."""
-    type_value(sender.page, "s3cret")
+    sender.page.get_by_text(ENGLISH.more).click()
+    sender.page.locator("#passphrase" if state == "passphrase" else "#value").fill("s3cret")
     sender.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    if state != "draft":
+    if state not in {"draft", "passphrase"}:
         made(sender)
     if state == "copied":
         sender.presses(ENGLISH.copy_link)

@@ -8,6 +8,9 @@ const form = $("create");
 const button = form.querySelector("button[type=submit]");
 const limit = Number(form.dataset.bytes);
 const POLL_MS = 15000;
+// The field of a file forgets what was chosen when another choice is cancelled.
+let held = null;
+let isPlain = false;
 let isUnsaved = false;
 let made = null;
 let timer = 0;
@@ -29,12 +32,11 @@ function noProblem() {
 /** How many bytes fit, of a text or of a file with these labels. */
 const room = (labels) => Math.max(0, Math.floor(((limit - sealedSize({ ...labels, size: 0 })) * 3) / 4));
 
-const file = () => $("file").files[0] ?? null;
 const bearer = () => ($("key")?.value ? { Authorization: `Bearer ${$("key").value}` } : {});
 
 /** Returns what is to be shared, as {name, type, size, data}; null, and a word about why, if it cannot be. */
 async function content(isSealed) {
-  const chosen = file();
+  const chosen = held;
   const typed = new TextEncoder().encode($("value").value);
   if (!chosen && !typed.length) return problem("problem_empty", {}, $("value"));
   const labels = chosen ? labelsOf(chosen) : { name: null, type: null };
@@ -77,7 +79,11 @@ async function create() {
 }
 
 async function make() {
-  const isSealed = $("encrypt").checked || file() !== null;
+  const isSealed = $("encrypt").checked;
+  if (!isSealed && $("passphrase").value) {
+    $("encrypt").closest("details").open = true;
+    return problem("problem_passphrase", {}, $("encrypt"));
+  }
   const given = await content(isSealed);
   if (!given) return;
   const passphrase = isSealed ? $("passphrase").value : "";
@@ -131,8 +137,8 @@ function clear() {
   const key = $("key")?.value;
   form.reset();
   if (key) $("key").value = key;
-  $("fields").disabled = false;
-  chose();
+  $("fields").disabled = isPlain = false;
+  hold(null);
 }
 
 /** Draws the modules of a code in one path, with the quiet zone of four around it. */
@@ -212,35 +218,83 @@ function forget() {
 
 /** Follows the choice of a file: it takes the place of the text, and is always encrypted. */
 function chose() {
-  const isFile = file() !== null;
+  const isFile = held !== null;
   $("typed").hidden = isFile;
   $("chosen").hidden = !isFile;
-  if (isFile) $("encrypt").checked = true;
+  $("encrypt").checked = isFile || !isPlain;
   $("encrypt").disabled = isFile;
-  $("sealed").hidden = $("passphrase").disabled = !$("encrypt").checked;
-  $("plain").hidden = $("encrypt").checked;
+  $("sealed").hidden = isPlain && !isFile;
+  $("plain").hidden = !$("sealed").hidden;
+  // One that was typed can be taken back.
+  $("passphrase").disabled = $("sealed").hidden && !$("passphrase").value;
+}
+
+/** Holds a file, or none. */
+function hold(given) {
+  const transfer = new DataTransfer();
+  if (given) transfer.items.add(given);
+  $("file").files = transfer.files;
+  held = given;
+  chose();
+}
+
+const quoted = ({ name }) => `\u2068${name}\u2069`;
+const isReady = () => !$("form").hidden && !$("fields").disabled && !$("which").open;
+
+/** Asks which of two things is to be sent. Until that is answered both are there; without an answer, what was there. */
+async function asked(old, given) {
+  $("which").querySelectorAll("button").forEach((each, n) => (each.textContent = n ? given : old));
+  $("which").returnValue = "";
+  $("which").showModal();
+  await new Promise((resolve) => $("which").addEventListener("close", resolve, { once: true }));
+  return $("which").returnValue === "new";
+}
+
+/** Takes a file, from wherever it comes; never silently in the place of something else. */
+async function take(files) {
+  const [given] = files;
+  if (!isReady() || !given) return hold(held);
+  if (files.length > 1) return problem("problem_files", {}, $("file"));
+  noProblem();
+  const isSame = held && ["name", "size", "lastModified"].every((each) => held[each] === given[each]);
+  const old = held ? quoted(held) : $("value").value && text("which_text");
+  if (!old || isSame) return hold(given);
+  hold((await asked(old, quoted(given))) ? given : held);
+  (held ? $("file") : $("value")).focus();
 }
 
 function dropped(event) {
-  const { files } = event.dataTransfer;
   document.body.classList.remove("dropping");
-  if (!files.length) return;
+  if (!event.dataTransfer.files.length) return;
   event.preventDefault(); // Or the browser would leave the page, and show the file.
-  if ($("form").hidden || $("fields").disabled) return;
-  if (files.length > 1) return problem("problem_files", {}, $("file"));
-  $("file").files = files;
-  noProblem();
-  chose();
+  take(event.dataTransfer.files);
+}
+
+/** Some systems copy the name along with a file, and editors a picture along with a text. */
+async function pasted(event) {
+  const { files } = event.clipboardData;
+  const words = event.clipboardData.getData("text/plain");
+  if (files.length && ["", files[0].name].includes(words.trim())) {
+    event.preventDefault();
+    return take(files);
+  }
+  if (!words || !held || !isReady() || event.target.matches?.("input:not([type=file])")) return;
+  if (!(await asked(quoted(held), text("which_text")))) return;
+  hold(null);
+  $("value").value = words;
+  $("value").focus();
 }
 
 form.addEventListener("submit", once(button, create));
-$("file").addEventListener("change", () => (noProblem(), chose()));
+$("file").addEventListener("change", () => take($("file").files));
 $("remove").addEventListener("click", () => {
-  $("file").value = "";
-  chose();
+  hold(null);
   $("file").focus();
 });
-$("encrypt").addEventListener("change", chose);
+$("encrypt").addEventListener("change", () => {
+  isPlain = !$("encrypt").checked;
+  chose();
+});
 $("check").addEventListener("click", check);
 $("destroy").addEventListener("click", () => {
   if (isBusy($("destroy"))) return;
@@ -269,8 +323,9 @@ addEventListener("dragover", (event) => {
 });
 addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("dropping"));
 addEventListener("drop", dropped);
+addEventListener("paste", pasted);
 // The draft is nowhere else, and neither is a link that was not copied.
-const isWork = () => isUnsaved || $("value").value !== "" || file() !== null;
+const isWork = () => isUnsaved || held !== null || ["value", "passphrase"].some((name) => $(name).value !== "");
 onLeaving(isWork, () => {
   if ($("key")) $("key").value = "";
   forget();

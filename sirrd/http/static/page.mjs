@@ -79,7 +79,17 @@ export const isBusy = (button) => button.hasAttribute("aria-busy");
 
 /** Runs when the page is left, so that the back-forward cache gets nothing, and begins anew when it is come back to. */
 export function onLeaving(isUnsaved, forget) {
-  addEventListener("beforeunload", (event) => isUnsaved() && event.preventDefault());
+  let isAgreed = false;
+  addEventListener("beforeunload", (event) => {
+    if (!isAgreed && isUnsaved()) event.preventDefault();
+    isAgreed = false;
+  });
+  // Not every browser asks, so the page does before its own links leave it.
+  document.querySelector("nav").addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || !event.target.closest("a") || !isUnsaved()) return;
+    isAgreed = confirm(text("leave_sure"));
+    if (!isAgreed) event.preventDefault();
+  });
   addEventListener("pagehide", forget);
   addEventListener("pageshow", (event) => event.persisted && location.reload());
 }

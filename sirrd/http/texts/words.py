@@ -79,6 +79,7 @@ class Words:
     not_copied: str
     working: str
     again: str
+    leave_sure: str
 
     # The page of a secret.
     reveal_title: str
@@ -116,6 +117,8 @@ class Words:
     file: str
     file_hint: str
     file_remove: str
+    which: str
+    which_text: str
     ttl: str
     ttl_second: str
     ttl_seconds: str
@@ -146,6 +149,7 @@ class Words:
     problem_large: str
     problem_files: str
     problem_file: str
+    problem_passphrase: str
     problem_key: str
     problem_limited: str
     problem_lost: str
