@@ -45,6 +45,7 @@ async def deaddrop_of(
             masters=master_keys(),
             clock=clock,
             min_free_bytes=settings.min_free_bytes,
+            redelivery_seconds=settings.redelivery_seconds,
         )
         stack.push_async_callback(store.close)
         drop = DeadDrop(

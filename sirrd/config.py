@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     max_value_bytes: int = Field(1024 * 1024, ge=1, le=64 * 1024 * 1024)
     max_body_bytes: int | None = Field(None, ge=1024, le=512 * 1024 * 1024)
     min_free_bytes: int = Field(256 * 1024 * 1024, ge=0)
+    redelivery_seconds: int = Field(60, ge=0, le=3600)
     drain_seconds: Seconds = 0.0
     shutdown_seconds: Seconds = 8.0
     prune_interval_seconds: Seconds = 60.0

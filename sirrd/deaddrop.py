@@ -18,6 +18,7 @@ from sirrd import policy
 from sirrd.clock import Clock
 from sirrd.entropy import Entropy
 from sirrd.errors import (
+    AttemptOver,
     Gone,
     NoNewerKey,
     NoRoom,
@@ -28,13 +29,14 @@ from sirrd.errors import (
     StartupError,
     StorageError,
     TooManyProofs,
+    TooManyRepeats,
     Unavailable,
     Unreadable,
 )
 from sirrd.events import Action, Tally
 from sirrd.keyring import MasterKeys
 from sirrd.locks import Guesses
-from sirrd.model import Amendment, Caller, Draft, Identity, Metadata, Opened, Plaintext, Proof, Target, Unset
+from sirrd.model import Amendment, Attempt, Caller, Draft, Identity, Metadata, Opened, Plaintext, Proof, Target, Unset
 from sirrd.store import Page, Store
 
 ID_BYTES: Final = 32
@@ -88,14 +90,36 @@ class DeadDrop:
         )
         return await self._counted(stored, by)
 
-    def read(self, target: Target, *, by: Caller, proof: Proof | None = None) -> Coroutine[Any, Any, Opened]:
+    def read(
+        self, target: Target, *, by: Caller, proof: Proof | None = None, attempt: Attempt | None = None
+    ) -> Coroutine[Any, Any, Opened]:
         """Reveal a secret, spending one read; a locked one to whoever shows the proof.
+
+        An attempt that has read it before is answered again for a while, and never spends.
 
         Raises:
             SecretError: It cannot be read; nothing was spent.
             StorageError: The read could not be made durable, so the value stays here.
         """
-        return self._counted(self._store.claim(target, by=by, unlock=self._guesses.unlock(proof)), by)
+        claimed = self._counted(
+            self._store.claim(target, by=by, unlock=self._guesses.unlock(proof), attempt=attempt), by
+        )
+        return claimed if attempt is None else self._noted(claimed, by)
+
+    async def _noted(self, claimed: Awaitable[Opened], by: Caller) -> Opened:
+        """Await a read, and count repeats but the first, which the store has recorded."""
+        opened = await claimed
+        if opened.repeats > 1:
+            self._tally.add(Action.REDELIVERED, at=self._clock.now(), caller=by, fingerprint=opened.fingerprint)
+        return opened
+
+    async def received(self, target: Target, attempt: Attempt) -> None:
+        """Erase what an attempt has left, since its reader has the value; nobody is told whether there was anything.
+
+        Raises:
+            StorageError: It stays until its time is over.
+        """
+        await self._store.received(target, attempt)
 
     def peek(self, target: Target, *, by: Caller) -> Coroutine[Any, Any, Metadata]:
         """Return what may be known without spending a read; of a sealed secret, too. Errors: `SecretError`."""
@@ -254,4 +278,6 @@ _MEANS: Final = {
     ProofRequired: Action.UNPROVEN,
     ProofMismatch: Action.UNPROVEN,
     TooManyProofs: Action.UNPROVEN,
+    AttemptOver: Action.REFUSED,
+    TooManyRepeats: Action.REFUSED,
 }

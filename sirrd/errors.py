@@ -16,6 +16,7 @@
     │   ├── BadBody                 the body is not one strict JSON object
     │   ├── BadField                a field, or a query parameter, is wrong
     │   ├── ValueTooLarge           the value is over the limit
+    │   ├── BadAttempt              the attempt is malformed, or there twice
     │   ├── ApiKeyNeeded            what it asks for needs a server that has an API key
     │   └── NoNewerKey              there is no newer master key that records could move to
     ├── SecretError                 the request is fine, the secret is not: carries its fingerprint
@@ -27,6 +28,8 @@
     │   ├── ProofRequired           it is locked, and no proof was shown
     │   ├── ProofMismatch           it is locked, and what was shown is not its proof
     │   ├── TooManyProofs           of late too many wrong proofs were shown: carries how long to wait
+    │   ├── AttemptOver             this attempt has read it, too long ago to be answered again
+    │   ├── TooManyRepeats          this attempt was answered often enough: carries how long to wait
     │   ├── Locked                  a new value for a locked secret has to bring its lock
     │   └── Unreadable              the stored record does not open
     ├── StorageError                the store cannot do it now: nothing is half done
@@ -166,6 +169,12 @@ class ValueTooLarge(BadField):
     code = "value_too_large"
 
 
+class BadAttempt(RequestError):
+    """The attempt is not 32 bytes of unpadded base64url, or there is more than one; nothing was spent."""
+
+    code = "bad_attempt"
+
+
 class ApiKeyNeeded(RequestError):
     """What the request asks for is not given away on a server without a master API key."""
 
@@ -240,6 +249,26 @@ class TooManyProofs(SecretError):
     """
 
     code = "too_many_proofs"
+
+    def __init__(self, fingerprint: str, retry_seconds: int) -> None:
+        super().__init__(fingerprint)
+        self.retry_seconds = retry_seconds
+
+
+class AttemptOver(SecretError):
+    """This attempt has read the secret before, and its time for being answered again is over; nothing was spent."""
+
+    code = "attempt_over"
+
+
+class TooManyRepeats(SecretError):
+    """This attempt was answered as often as it may be; nothing was spent.
+
+    Attributes:
+        retry_seconds: After how many whole seconds its time is over.
+    """
+
+    code = "too_many_repeats"
 
     def __init__(self, fingerprint: str, retry_seconds: int) -> None:
         super().__init__(fingerprint)

@@ -19,6 +19,7 @@ class Action(enum.StrEnum):
 
     CREATED = "created"
     READ = "read"
+    REDELIVERED = "redelivered"
     BURNED = "burned"
     SEALED = "sealed"
     AMENDED = "amended"

@@ -31,13 +31,15 @@ from sirrd.entropy import Entropy
 from sirrd.errors import BadSetting, Unreadable, WrongKey
 from sirrd.events import Event
 from sirrd.kdf import KeyedHash, hkdf
-from sirrd.model import BareKey, Identity, Plaintext, Terms
+from sirrd.model import Attempt, BareKey, Identity, Plaintext, Terms
 
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32
 KEY_ID_BYTES: Final = 8
 FINGERPRINT_BYTES: Final = 8
 ERASED_SALT: Final = bytes(SALT_BYTES)
+DELIVERY_BYTES: Final = 61
+ERASED_DELIVERY: Final = bytes(DELIVERY_BYTES)
 
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
@@ -237,6 +239,7 @@ class Keyring:
         self._audit_key = inner.audit
         self._index_hash = KeyedHash(inner.index)
         self._fingerprint_hash = KeyedHash(inner.fingerprint)
+        self._attempt_hash = KeyedHash(derive(inner.index, salt=b"", purpose=b"attempt"))
         self._entropy = masters.entropy
 
     def __repr__(self) -> str:
@@ -334,6 +337,34 @@ class Keyring:
         except InvalidTag:
             raise Unreadable(self.fingerprint(record.lookup)) from None
 
+    # Attempts.
+
+    def attempt_hash(self, seq: int, attempt: Attempt) -> bytes:
+        """Return what an attempt at one record is known by: 32 bytes. The record is named by its sequence number."""
+        return self._attempt_hash(struct.pack(">q", seq) + attempt.secret)
+
+    def wrap_salt(self, record: SealedRecord, seq: int, attempt: Attempt) -> bytes:
+        """Wrap the salt of a record so that only who shows the attempt gets it: 61 bytes.
+
+        Whoever does needs the master key, too, to open the record. The sequence number is that of the record.
+        """
+        nonce = self._entropy(_NONCE_BYTES)
+        cipher = AESGCM(derive(attempt.secret, salt=b"", purpose=b"delivery"))
+        return _VERSION + nonce + cipher.encrypt(nonce, record.salt, _delivery_bound(record.lookup, seq))
+
+    def unwrap_salt(self, lookup: bytes, seq: int, attempt: Attempt, wrapped: bytes) -> bytes:
+        """Return the salt that `wrap_salt` wrapped.
+
+        Raises:
+            Unreadable: It was wrapped for another attempt or another record, or was damaged.
+        """
+        nonce, body = wrapped[1 : 1 + _NONCE_BYTES], wrapped[1 + _NONCE_BYTES :]
+        if wrapped[:1] == _VERSION and len(wrapped) == DELIVERY_BYTES:
+            cipher = AESGCM(derive(attempt.secret, salt=b"", purpose=b"delivery"))
+            with contextlib.suppress(InvalidTag):
+                return cipher.decrypt(nonce, body, _delivery_bound(lookup, seq))
+        raise Unreadable(self.fingerprint(lookup))
+
     # Audit.
 
     def audit_chain(self) -> AuditChain:
@@ -343,6 +374,11 @@ class Keyring:
     def resume_audit_chain(self, salt: bytes) -> AuditChain:
         """Return a chain that was begun earlier, for reading and verifying it."""
         return AuditChain(self._audit_key, salt)
+
+
+def _delivery_bound(lookup: bytes, seq: int) -> bytes:
+    """Return what a wrapped salt is bound to: format and record."""
+    return b"delivery" + _VERSION + struct.pack(">q", seq) + lookup
 
 
 def _bound(key_id: bytes, lookup: bytes, terms: Terms) -> bytes:

@@ -14,6 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from sirrd.errors import BadField, BadPath
 
 MAX_TTL_SECONDS: Final = 315_360_000
+ATTEMPT_BYTES: Final = 32
 PROOF_BYTES: Final = 32
 MAX_READS: Final = 2_147_483_647
 
@@ -171,6 +172,13 @@ class Proof:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a reader calls one read by, so that it can ask for the same answer again: 32 random bytes of its choice."""
+
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Plaintext:
     """A value in the clear: UTF-8 text of at least one byte."""
 
@@ -206,11 +214,13 @@ class Opened(NamedTuple):
         plaintext: The value.
         fingerprint: What logs call the secret by.
         name: The id or the key.
+        repeats: How often this attempt was answered before; 0 for a read, which was spent.
     """
 
     plaintext: Plaintext
     fingerprint: str
     name: str
+    repeats: int = 0
 
     def __repr__(self) -> str:
         return f"<Opened {self.fingerprint}>"

@@ -255,6 +255,7 @@ CROWDED: Final = {"min_free_bytes": 2**62}
 PUBLIC: Final = {"org_reads": "public"}
 OPEN: Final = {"master_api_key": None}
 LIMITED: Final = {"rate_limit_per_second": 1}
+ATTEMPT: Final = {"X-Sirr-Attempt": "A" * 43}
 PREFETCH: Final = {"Sec-Purpose": "prefetch"}
 FOREIGN: Final = {"Sec-Fetch-Site": "cross-site"}
 A_FILE: Final = f"/static/{assets.VERSION}/style.css"
@@ -319,6 +320,7 @@ def one_secret(form: str, reader: str, name: str) -> list[Case]:
         Case(f"DELETE {path('once')}", OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
         Case(f"PUT {path('once')}", OPERATOR, 405, "method_not_allowed", shows={"allow": "GET, HEAD, PATCH, DELETE"}),
     ]
+    rows += _received(f"POST {path('once')}/received", reader)
     if reader == OPERATOR:
         rows += [
             Case(f"GET {path('once')}", STRANGER, 401, "unauthorized", shows=UNAUTHORISED),
@@ -331,6 +333,19 @@ def one_secret(form: str, reader: str, name: str) -> list[Case]:
         rows.append(Case(f"{method} {malformed}", OPERATOR, 400, "bad_path", body=body))
         rows.append(Case(f"{method} {path('once')}", OPERATOR, 409 if body == {} else 200, body=body, settings=OPEN))
     return rows
+
+
+def _received(request: str, reader: str) -> list[Case]:
+    """Return the rows of what tells that a value has arrived."""
+    return [
+        Case(request, reader, 200, "received", sent=ATTEMPT),
+        Case(request.replace("once", "absent"), reader, 200, "received", sent=ATTEMPT),
+        Case(request, reader, 400, "bad_attempt"),
+        Case(request, reader, 503, "busy", sent=ATTEMPT, given="queue full", shows=RETRY),
+        Case(request, reader, 503, "storage_unavailable", sent=ATTEMPT, given="storage broken", shows=RETRY),
+        Case(request.replace("POST", "GET"), reader, 405, "method_not_allowed", shows={"allow": "POST"}),
+        refused(request),
+    ]
 
 
 def listing(request: str) -> list[Case]:
@@ -488,7 +503,8 @@ async def test_every_row_is_answered_as_the_contract_says(
 
 
 def test_every_refusal_has_a_row() -> None:
-    """Every row of the table of problems is reached by a row of this one, or stands in test_contract_locks.py."""
+    """Every row of the table of problems is reached by a row of this one, or is tested with locks or attempts."""
     codes = {error.code for error in problems.TABLE} | {problems.CRASHED_CODE}
     of_locks = {"proof_required", "proof_mismatch", "too_many_proofs", "locked"}
-    assert codes - {case.says for case in ROUTES if case.status >= 400} == of_locks
+    of_attempts = {"attempt_over", "too_many_repeats"}
+    assert codes - {case.says for case in ROUTES if case.status >= 400} == of_locks | of_attempts

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sirrd.model import Identity
@@ -30,12 +31,26 @@ def failed(output: str) -> list[str]:
 
 
 def test_a_burned_secret_is_verified(tmp_path: Path, burned: str) -> None:
-    """Four lines, all well, exit 0, and the id in none of them."""
+    """Six lines, all well, exit 0, and the id in none of them."""
     found = sirrd(tmp_path, "verify-burn", given=burned + "\n")
     assert (found.returncode, found.stderr) == (0, "")
-    assert len(found.stdout.splitlines()) == 4
+    assert len(found.stdout.splitlines()) == 6
     assert failed(found.stdout) == []
     assert burned not in found.stdout
+
+
+def test_an_open_delivery_is_said(launch: Launch, tmp_path: Path) -> None:
+    """What an attempt may still ask for again is not gone yet; once it was received, it is."""
+    with launch() as daemon:
+        path = put(daemon.address())
+        attempt = {"X-Sirr-Attempt": "A" * 43}
+        assert httpx.get(daemon.address() + path, headers=attempt).status_code == 200
+        given = path.rpartition("/")[2]
+        assert "FAILED: a reader can ask for it again" in sirrd(tmp_path, "verify-burn", given=given).stdout
+        assert httpx.post(f"{daemon.address()}{path}/received", headers=attempt).status_code == 200
+        assert "ok: no reader can ask" in sirrd(tmp_path, "verify-burn", given=given).stdout
+        assert daemon.stop() == 0
+    assert failed(sirrd(tmp_path, "verify-burn", given=given).stdout) == []
 
 
 def test_it_works_beside_a_daemon(launch: Launch, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def create_app(
         peers=Peers(settings.trusted_proxies, settings.public_url),
         readiness=readiness or Readiness(),
         clock=clock,
+        entropy=entropy,
         caps=settings.caps,
         pages=settings.pages,
         instance_name=settings.instance_name,

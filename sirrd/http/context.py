@@ -15,6 +15,7 @@ from sirrd.background import Mover
 from sirrd.clock import Clock
 from sirrd.config import Pages
 from sirrd.deaddrop import DeadDrop
+from sirrd.entropy import Entropy
 from sirrd.errors import StorageError
 from sirrd.http.peers import Peers
 from sirrd.model import Caller
@@ -96,6 +97,7 @@ class Context:
         peers: Resolves clients and origins.
         readiness: Whether new work should come.
         clock: Tells the time.
+        entropy: Gives randomness.
         caps: The limits of secrets.
         pages: Which pages there are.
         instance_name: Who runs the server, for people.
@@ -109,6 +111,7 @@ class Context:
     peers: Peers
     readiness: Readiness
     clock: Clock
+    entropy: Entropy
     caps: Caps
     pages: Pages
     instance_name: str | None

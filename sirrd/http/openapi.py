@@ -27,6 +27,7 @@ ID: Final = f"^{_HEX}$"
 KEY: Final = f"^{_A_KEY}$"
 ID_OR_KEY: Final = f"^({_HEX}|{_A_KEY})$"
 ORG: Final = rf"^{_NO_DOTS}[A-Za-z0-9_.\-]{{1,128}}$"
+ATTEMPT: Final = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"
 CURSOR: Final = "^A[Q-X][A-Za-z0-9_-]{10}$"
 """What `wire.cursor` makes: a version byte of 1, and a number below 2^63."""
 
@@ -51,6 +52,13 @@ _PROOF: Final[Json] = {
     "in": "header",
     "description": "What opens the lock of a locked secret: 32 bytes in unpadded base64url.",
     "schema": {"type": "string"},
+}
+_ATTEMPT: Final[Json] = {
+    "name": "X-Sirr-Attempt",
+    "in": "header",
+    "description": "What the reader calls this read by: 32 random bytes in unpadded base64url, new for each read. Sent "
+    "again after a lost answer, it gets the same answer and spends nothing.",
+    "schema": {"type": "string", "pattern": ATTEMPT},
 }
 _TEXTS: Final = {
     400: "The path, the query or the body is malformed.",
@@ -123,12 +131,13 @@ def _paths() -> Json:
             ),
         },
         "/secrets/{id}": _on(["name"], _one_secret("Opened", "", _ANYONE)),
+        "/secrets/{id}/received": _on(["name"], _received("", _ANYONE)),
         "/s/{id}": _on(
             ["id"],
             {
                 "get": _page("showPage", "A page that says how the secret can be revealed; spends nothing."),
                 "head": _page("headPage", "The headers of that page; spends nothing.", kind="HeadOfPage"),
-                "post": _page("revealPage", "Reveal the secret in a page, spending one read.", [403]),
+                "post": _revealing(),
             },
         ),
         "/orgs/{org}/secrets": _on(
@@ -151,6 +160,7 @@ def _paths() -> Json:
             },
         ),
         "/orgs/{org}/secrets/{key}": _on(["org", "key"], _one_secret("OpenedInOrg", "InOrg", _BEARER)),
+        "/orgs/{org}/secrets/{key}/received": _on(["org", "key"], _received("InOrg", _BEARER)),
         "/orgs/{org}/prune": _on(["org"], {"post": _pruning("pruneOrg", "Remove what has expired in one org.", [400])}),
         "/prune": {"post": _pruning("prune", "Remove what has expired.", [])},
         "/rotate-key": {
@@ -163,7 +173,7 @@ def _paths() -> Json:
             "post": _operation(
                 "rotate",
                 "Begin to move all records to the newest master key.",
-                {"202": _json("Begun.", "Remaining"), **_refused([401, 403, 409, 429, 503])},
+                {"202": _json("Begun.", "Remaining"), **_refused([401, 403, 408, 409, 413, 429, 503])},
                 security=_BEARER,
             ),
         },
@@ -208,9 +218,9 @@ def _one_secret(opened: str, suffix: str, reading: list[Json]) -> Json:
         "get": _operation(
             f"read{suffix}",
             "Reveal a secret, spending one read.",
-            {"200": _json("The value.", opened), **_refused([400, 401, 403, 404, 409, 410, 429, 500, 503])},
+            {"200": _read(opened), **_refused([400, 401, 403, 404, 408, 409, 410, 413, 429, 500, 503])},
             security=reading,
-            parameters=[_PROOF],
+            parameters=[_PROOF, _ATTEMPT],
         ),
         "head": _operation(
             f"peek{suffix}",
@@ -231,11 +241,42 @@ def _one_secret(opened: str, suffix: str, reading: list[Json]) -> Json:
         "delete": _operation(
             f"delete{suffix}",
             "Delete a secret, sealed or not; a locked one by its proof, too, without a bearer.",
-            {"200": _json("Deleted.", "Deleted"), **_refused([400, 401, 403, 404, 409, 429, 500, 503])},
+            {"200": _json("Deleted.", "Deleted"), **_refused([400, 401, 403, 404, 408, 409, 413, 429, 500, 503])},
             security=[*_BEARER, {}],
             parameters=[_PROOF],
         ),
     }
+
+
+def _read(opened: str) -> Json:
+    """Return the answer that has a value."""
+    answer = _json("The value.", opened)
+    answer["headers"] |= {name: {"$ref": f"#/components/headers/{name}"} for name in _REPEAT}
+    return answer
+
+
+def _received(suffix: str, reading: list[Json]) -> Json:
+    """Return how a reader says that it has the value."""
+    operation = _operation(
+        f"received{suffix}",
+        "Say that the value of an attempt has arrived, so that it is not kept for another answer.",
+        {"200": _json("Always the same answer.", "Received"), **_refused([400, 401, 408, 413, 429, 503])},
+        security=reading,
+        parameters=[{**_ATTEMPT, "required": True}],
+    )
+    return {"post": operation}
+
+
+def _revealing() -> Json:
+    """Return the form of the page, which has an attempt of its own."""
+    operation = _page("revealPage", "Reveal the secret in a page, spending one read.", [403, 408, 409, 413])
+    fields = {"attempt": {"type": "string", "pattern": ATTEMPT}}
+    form = {"schema": {"type": "object", "properties": fields}}
+    operation["requestBody"] = {
+        "description": "Without the field `attempt`, or in any other form, each request is a read.",
+        "content": {"application/x-www-form-urlencoded": form},
+    }
+    return operation
 
 
 def _links(suffix: str = "", **parameters: str) -> Json:
@@ -284,7 +325,7 @@ def _list_operation(name: str, summary: str, *, org: bool) -> Json:
 
 
 def _pruning(name: str, summary: str, more: list[int]) -> Json:
-    answers = {"200": _json("Removed.", "Pruned"), **_refused([*more, 401, 429, 503])}
+    answers = {"200": _json("Removed.", "Pruned"), **_refused([*more, 401, 408, 413, 429, 503])}
     return _operation(name, summary, answers, security=_BEARER)
 
 
@@ -339,9 +380,12 @@ _DESCRIBED: Final[Json] = {
     "X-Sirr-Locked": _varying("^true$", "A reader has to show a proof; absent if not.", required=False),
     "X-Sirr-Fingerprint": _varying("^[0-9a-f]{16}$", "Only with the bearer, or where none is set.", required=False),
 }
+_REPEAT: Final[Json] = {
+    "X-Sirr-Repeat": _varying("^true$", "This attempt was answered before; nothing was spent.", required=False)
+}
 _RETRY: Final[Json] = {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}}
 _OF_STATUS: Final[dict[int, Json]] = {401: _fixed([(b"www-authenticate", b"Bearer")]), 429: _RETRY, 503: _RETRY}
-_HEADERS: Final[Json] = {**_ON_ALL, **_DESCRIBED, **_OF_STATUS[401], **_RETRY}
+_HEADERS: Final[Json] = {**_ON_ALL, **_DESCRIBED, **_REPEAT, **_OF_STATUS[401], **_RETRY}
 
 
 def _head(text: str, headers: Mapping[str, Any] | None = None) -> Json:
@@ -445,6 +489,7 @@ def _schemas() -> Json:
         "CreatedInOrg": _object(key=text),
         "Opened": _object(id=text, value=text),
         "OpenedInOrg": _object(key=text, value=text),
+        "Received": _object(received={"const": True}),
         "Deleted": _object(deleted={"const": True}),
         "Pruned": _object(pruned=number),
         "Remaining": _object(remaining=number),

@@ -43,6 +43,7 @@ async def _listed(request: Request, query: wire.ListQuery, *, org: str | None) -
 async def prune(request: Request) -> wire.Answer:
     """Remove what has expired."""
     caller = auth.operator(request)
+    await wire.complete(request)
     pruned, _ = await request.state["drop"].prune(by=caller)
     return wire.as_json(200, {"pruned": pruned})
 
@@ -51,6 +52,7 @@ async def prune_org(request: Request) -> wire.Answer:
     """Remove what has expired in one org."""
     caller = auth.operator(request)
     org = wire.org(request)
+    await wire.complete(request)
     pruned, _ = await request.state["drop"].prune(org=org, by=caller)
     return wire.as_json(200, {"pruned": pruned})
 
@@ -58,6 +60,7 @@ async def prune_org(request: Request) -> wire.Answer:
 async def rotate(request: Request) -> wire.Answer:
     """Begin to move all records to the newest master key, or go on with it."""
     caller = auth.key_holder(request)
+    await wire.complete(request)
     remaining = await request.state["drop"].begin_rotation()
     request.state["mover"].start(by=caller)
     return wire.as_json(202, {"remaining": remaining})

@@ -42,6 +42,7 @@ TABLE: Final[dict[type[SirrdError], Problem]] = {
     errors.BadBody: Problem(400, "the body is malformed"),
     errors.BadField: Problem(400, "a field is malformed"),
     errors.ValueTooLarge: Problem(413, "the value is too large"),
+    errors.BadAttempt: Problem(400, "an attempt is 32 bytes of unpadded base64url, and there is one at most"),
     errors.ApiKeyNeeded: Problem(403, "this needs a server that has a master API key"),
     errors.NoNewerKey: Problem(409, "there is no newer key to move to"),
     errors.Gone: Problem(404, "there is no such secret, or not any more"),
@@ -52,6 +53,8 @@ TABLE: Final[dict[type[SirrdError], Problem]] = {
     errors.ProofRequired: Problem(403, "the secret is locked: the request has to show its proof"),
     errors.ProofMismatch: Problem(403, "the secret is locked, and this is not its proof"),
     errors.TooManyProofs: Problem(429, "too many wrong proofs for this secret; try again later"),
+    errors.AttemptOver: Problem(409, "this attempt has read the secret before, too long ago to get it again"),
+    errors.TooManyRepeats: Problem(429, "this attempt was answered too often"),
     errors.Locked: Problem(409, "the secret is locked: a new value has to come with a lock, or with null"),
     errors.Unreadable: Problem(500, "the stored record cannot be opened; the read was not spent"),
     errors.Busy: Problem(503, "too much is waiting; try again"),
@@ -101,7 +104,7 @@ def _headers(error: SirrdError) -> list[Header]:
         return [(b"allow", error.allowed.encode())]
     if isinstance(error, errors.Unauthorised):
         return [(b"www-authenticate", b"Bearer")]
-    if isinstance(error, errors.RateLimited | errors.TooManyProofs):
+    if isinstance(error, errors.RateLimited | errors.TooManyProofs | errors.TooManyRepeats):
         return [(b"retry-after", b"%d" % error.retry_seconds)]
     if isinstance(error, errors.Busy | errors.Unavailable):
         return [(b"retry-after", RETRY_SECONDS)]
@@ -125,6 +128,7 @@ _NOTICES: Final[dict[str, str]] = {
     errors.Sealed.code: "sealed",
     errors.ProofRequired.code: "needs_script",
     errors.RateLimited.code: "limited",
+    errors.TooManyRepeats.code: "limited",
     errors.ForeignRequest.code: "foreign",
     errors.Unreadable.code: "unreadable",
     errors.Busy.code: "unavailable",

@@ -10,11 +10,11 @@ from html import escape
 
 from sirrd.errors import Sealed
 from sirrd.events import Action
-from sirrd.http import auth, guards, html, texts
+from sirrd.http import auth, guards, html, texts, wire
 from sirrd.http.context import Request
 from sirrd.http.texts import Words
 from sirrd.http.wire import Answer
-from sirrd.model import Identity, Metadata
+from sirrd.model import ATTEMPT_BYTES, Identity, Metadata
 
 _MOST_ROWS = 20
 
@@ -29,7 +29,9 @@ async def show(request: Request) -> Answer:
     if metadata.status == "sealed":
         raise Sealed(metadata.fingerprint)
     words = texts.chosen(request.scope)
-    body = _offer(metadata, words, now=request.state["context"].clock.now())
+    context = request.state["context"]
+    attempt = wire.base64url(context.entropy(ATTEMPT_BYTES))
+    body = _offer(metadata, words, attempt=attempt, now=context.clock.now())
     return html.page(request.scope, 200, words.reveal_title, body, module="reveal", fingerprint=metadata.fingerprint)
 
 
@@ -37,17 +39,21 @@ async def reveal(request: Request) -> Answer:
     """Reveal the secret, spending one read."""
     identity = Identity.drop(request.path_params["id"])
     guards.check_form(request)
-    opened = await request.state["drop"].read(identity, by=auth.caller(request))
+    attempt = await wire.form_attempt(request)
+    opened = await request.state["drop"].read(identity, by=auth.caller(request), attempt=attempt)
     words = texts.chosen(request.scope)
     value = opened.plaintext.text()
     rows = min(_MOST_ROWS, value.count("\n") + 2)
     # The line break after the tag, which the template has, is dropped by browsers; without it one of the value's own
     # would be.
     body = html.filled("value", words, ROWS=str(rows), VALUE=escape(value))
-    return html.page(request.scope, 200, words.shown_title, body, switches=False, fingerprint=opened.fingerprint)
+    headers = [wire.REPEAT] if opened.repeats else []
+    return html.page(
+        request.scope, 200, words.shown_title, body, headers, switches=False, fingerprint=opened.fingerprint
+    )
 
 
-def _offer(metadata: Metadata, words: Words, *, now: int) -> str:
+def _offer(metadata: Metadata, words: Words, *, attempt: str, now: int) -> str:
     terms, remaining, locked = metadata.terms, metadata.reads_remaining, metadata.locked
     state = {
         "data-locked": str(locked).lower(),
@@ -66,6 +72,7 @@ def _offer(metadata: Metadata, words: Words, *, now: int) -> str:
         EXPIRES=_until(words, terms.expires_at),
         ABOUT=about,
         # A form cannot open a lock, so that of a locked secret is there for the script alone.
+        ATTEMPT=attempt,
         STATE=attributes + (" hidden" if locked else ""),
         NOTICES=html.notices(words),
         TEXTS=html.dictionary(

@@ -50,9 +50,11 @@ _ONE_SECRET: Final[dict[str, Handler]] = {
 
 RESOURCES: Final = (
     Resource("/secrets/{id}", **_ONE_SECRET),
+    Resource("/secrets/{id}/received", POST=secrets.received),
     Resource("/secrets", GET=operator.secrets, POST=secrets.create),
     Resource("/s/{id}", **both(reveal.show), POST=reveal.reveal),
     Resource("/orgs/{org}/secrets/{key}", **_ONE_SECRET),
+    Resource("/orgs/{org}/secrets/{key}/received", POST=secrets.received),
     Resource("/orgs/{org}/secrets", GET=operator.secrets_of_org, POST=secrets.create_in_org),
     Resource("/orgs/{org}/prune", POST=operator.prune_org),
     Resource("/prune", POST=operator.prune),

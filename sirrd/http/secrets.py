@@ -5,9 +5,14 @@ Every handler makes four moves: parse, identify, call, present.
 
 from __future__ import annotations
 
+from typing import Final
+
+from sirrd.errors import BadAttempt
 from sirrd.http import auth, guards, wire
 from sirrd.http.context import Request
 from sirrd.model import BareKey, Caller, Identity, Target, looks_like_id
+
+_RECEIVED: Final = wire.as_json(200, {"received": True})
 
 
 async def create(request: Request) -> wire.Answer:
@@ -32,9 +37,23 @@ async def read(request: Request) -> wire.Answer:
     """Reveal a secret, spending one read."""
     caller, target = _asked(request)
     guards.check_read(request, target)
-    opened = await request.state["drop"].read(target, by=caller, proof=wire.proof(request))
+    proof, attempt = wire.proof(request), wire.attempt(request)
+    if wire.has_body(request):
+        await wire.complete(request)
+    opened = await request.state["drop"].read(target, by=caller, proof=proof, attempt=attempt)
     name = "key" if "org" in request.path_params else "id"
-    return wire.as_strings(200, opened.fingerprint, **{name: opened.name, "value": opened.plaintext.text()})
+    return wire.opened(opened, name)
+
+
+async def received(request: Request) -> wire.Answer:
+    """Erase what an attempt has left, since its reader has the value; the answer is always the same."""
+    _, target = _asked(request)
+    attempt = wire.attempt(request)
+    if attempt is None:
+        raise BadAttempt
+    await wire.complete(request)
+    await request.state["drop"].received(target, attempt)
+    return _RECEIVED
 
 
 async def peek(request: Request) -> wire.Answer:
@@ -57,9 +76,11 @@ async def remove(request: Request) -> wire.Answer:
     drop, proof = request.state["drop"], wire.proof(request)
     if proof is not None and auth.is_stranger(request):
         caller, target = auth.caller(request), _target(request)
+        await wire.complete(request)
         fingerprint = await drop.destroy(target, proof, by=caller)
     else:
         caller, target = auth.operator(request), _target(request)
+        await wire.complete(request)
         fingerprint = await drop.delete(target, by=caller)
     return wire.as_json(200, {"deleted": True}, fingerprint=fingerprint)
 

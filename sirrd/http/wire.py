@@ -16,10 +16,23 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from sirrd.errors import BadBody, BadField, BadPath, BodyStalled, BodyTooLarge, UnsupportedMediaType
+from sirrd.errors import BadAttempt, BadBody, BadField, BadPath, BodyStalled, BodyTooLarge, UnsupportedMediaType
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
-from sirrd.model import MAX_READS, MAX_TTL_SECONDS, UNSET, Amendment, Draft, Metadata, Plaintext, Proof, is_key, is_org
+from sirrd.model import (
+    MAX_READS,
+    MAX_TTL_SECONDS,
+    UNSET,
+    Amendment,
+    Attempt,
+    Draft,
+    Metadata,
+    Opened,
+    Plaintext,
+    Proof,
+    is_key,
+    is_org,
+)
 from sirrd.store import Page
 
 BODY_PROGRESS_SECONDS: Final = 30.0
@@ -28,11 +41,16 @@ MAX_LIMIT: Final = 1000
 _JSON: Final = re.compile(rb'application/json[ \t]*(;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?;?', re.IGNORECASE)
 _CURSOR_VERSION: Final = 1
 _SEQUENCE_BYTES: Final = 8
-_PROOF: Final = re.compile(rb"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 32 bytes: no padding, and no bit left over
+_32_BYTES: Final = re.compile(rb"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # no padding, and no bit left over
+_FORM: Final = b"application/x-www-form-urlencoded"
+_MAX_FORM_BYTES: Final = 4096
+MAX_IGNORED_BYTES: Final = 16 * 1024 * 1024
+_BODY_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _CURSOR: Final = re.compile(r"[A-Za-z0-9_-]{12}")  # nine bytes: no padding
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 Header = tuple[bytes, bytes]
+REPEAT: Final[Header] = (b"x-sirr-repeat", b"true")
 
 
 # Bodies.
@@ -124,9 +142,83 @@ def proof(request: Request) -> Proof | None:
     shown = fields(request.scope, b"x-sirr-proof")
     if not shown:
         return None
-    if len(shown) > 1 or _PROOF.fullmatch(shown[0]) is None:
-        return Proof(b"")
-    return Proof(base64.urlsafe_b64decode(shown[0] + b"="))
+    return Proof((_bytes_of(shown[0]) or b"") if len(shown) == 1 else b"")
+
+
+def attempt(request: Request) -> Attempt | None:
+    """Return what the reader calls this read by, or None.
+
+    Raises:
+        BadAttempt: It is malformed, or there more than once.
+    """
+    return _attempt(fields(request.scope, b"x-sirr-attempt"))
+
+
+async def form_attempt(request: Request) -> Attempt | None:
+    """Read the body of a form to its end, and return the attempt in it, or None; any other body has none.
+
+    Raises:
+        BadAttempt: It is malformed, or there more than once.
+        RequestError: As of `complete`.
+    """
+    body = await _ignored(request, keep=_MAX_FORM_BYTES + 1)
+    kind = b",".join(fields(request.scope, b"content-type")).partition(b";")[0].strip().lower()
+    if kind != _FORM or len(body) > _MAX_FORM_BYTES:
+        return None
+    given = parse_qsl(body, keep_blank_values=True)
+    return _attempt([value for name, value in given if name == b"attempt"])
+
+
+def _attempt(shown: Sequence[bytes]) -> Attempt | None:
+    if not shown:
+        return None
+    secret = _bytes_of(shown[0]) if len(shown) == 1 else None
+    if secret is None:
+        raise BadAttempt
+    return Attempt(secret)
+
+
+def _bytes_of(text: bytes) -> bytes | None:
+    """Return the 32 bytes that 43 characters of base64url stand for, or None."""
+    return base64.urlsafe_b64decode(text + b"=") if _32_BYTES.fullmatch(text) else None
+
+
+def base64url(secret: bytes) -> str:
+    """Return the form in which 32 bytes stand in a header or a form."""
+    return base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def has_body(request: Request) -> bool:
+    """Tell whether a body was announced."""
+    return not _BODY_FIELDS.isdisjoint([name for name, _ in request.scope["headers"]])
+
+
+async def complete(request: Request) -> None:
+    """Wait until the request is complete, where its body means nothing: before that, nothing is done.
+
+    Raises:
+        BodyTooLarge: The body is over 16 MiB.
+        BodyStalled: It made no progress for 30 s.
+        ClientDisconnect: The client left.
+    """
+    await _ignored(request, keep=0)
+
+
+async def _ignored(request: Request, *, keep: int) -> bytes:
+    """Read a body to its end, and return its first `keep` bytes. Errors as of `complete`."""
+    kept, size = b"", 0
+    more = has_body(request)
+    while more:
+        message = await _progress(request.receive)
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > MAX_IGNORED_BYTES:
+            raise BodyTooLarge
+        kept += piece[: keep - len(kept)]
+        more = message.get("more_body", False)
+    return kept
 
 
 def _draft(body: PutBody) -> Draft:
@@ -389,6 +481,14 @@ def as_strings(status: int, fingerprint: str, **members: str) -> Answer:
     """Answer with a JSON object of strings: the shape of what is asked for most, without an encoder for each answer."""
     content = ",".join([f'"{name}":{encode_basestring(text)}' for name, text in members.items()])
     return _answer(status, f"{{{content}}}", (), fingerprint)
+
+
+def opened(found: Opened, name: str) -> Answer:
+    """Answer with a value that was read, or read again; `name` is the member that says whose it is."""
+    answer = as_strings(200, found.fingerprint, **{name: found.name, "value": found.plaintext.text()})
+    if found.repeats:
+        answer.headers = [*answer.headers, REPEAT]
+    return answer
 
 
 def _answer(status: int, content: str, headers: Sequence[Header], fingerprint: str | None) -> Answer:

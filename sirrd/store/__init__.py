@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from sirrd.events import Event
 from sirrd.keyring import MasterKeys
 from sirrd.locks import Unlock, refuse
-from sirrd.model import Amendment, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms
+from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms
 
 
 class Page(NamedTuple):
@@ -81,16 +81,27 @@ class Store(Protocol):
         """
         ...
 
-    def claim(self, target: Target, *, by: Caller, unlock: Unlock = refuse) -> Awaitable[Opened]:
+    def claim(
+        self, target: Target, *, by: Caller, unlock: Unlock = refuse, attempt: Attempt | None = None
+    ) -> Awaitable[Opened]:
         """Spend one read, durably, and return the value; a locked one only if `unlock` lets it pass.
+
+        An attempt that has read the secret before spends nothing, and needs no lock to let it pass: within its window
+        it is given the same value again.
 
         Raises:
             Gone: It is not there, or has expired.
             Sealed: Its reads are used up.
             AmbiguousKey: Several orgs hold the bare key.
             SecretError: As `unlock` raises.
+            AttemptOver: The attempt has read it, too long ago.
+            TooManyRepeats: The attempt was answered again as often as it may be.
             Unreadable: It does not open; nothing was spent.
         """
+        ...
+
+    async def received(self, target: Target, attempt: Attempt) -> None:
+        """Erase what an attempt has left: its reader has the value. Whether there was anything, nobody is told."""
         ...
 
     def peek(self, target: Target) -> Coroutine[Any, Any, Metadata]:

@@ -121,6 +121,7 @@ async def _clean(staged: Path, masters: MasterKeys, clock: Clock, *, burn: bool)
     try:
         while count := await store.prune(org=None, by=_BY):
             expired += count
+        await store.end_attempts()
         while burn:
             count, after = await store.burn_limited(after=after, by=_BY)
             burned += count

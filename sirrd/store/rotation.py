@@ -14,6 +14,7 @@ from sirrd.events import Action, Event
 from sirrd.keyring import Keyring, MasterKeys, key_id_of
 from sirrd.model import Caller
 from sirrd.store import statements
+from sirrd.store.attempts import Attempts
 from sirrd.store.queries import Queries
 from sirrd.store.statements import Row
 from sirrd.store.writer import Transaction, Writer
@@ -24,10 +25,11 @@ logger = logging.getLogger(__name__)
 class SqliteRotation:
     """The `Rotation` of the embedded store."""
 
-    def __init__(self, *, writer: Writer, queries: Queries, keyring: Keyring) -> None:
+    def __init__(self, *, writer: Writer, queries: Queries, keyring: Keyring, attempts: Attempts) -> None:
         self._writer = writer
         self._queries = queries
         self._keyring = keyring
+        self._attempts = attempts
 
     async def adopt(self, masters: MasterKeys) -> bool:
         """See `Rotation.adopt`."""
@@ -103,6 +105,7 @@ class SqliteRotation:
             ((inner,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
             if key_id_of(inner) != first:
                 raise Unavailable
+            self._attempts.end_under_older(transaction, first)
             ((older,),) = transaction.execute(statements.OLDER_KEYS, {"key": first}).fetchall()
             transaction.change(statements.FORGET_OLDER_KEYS, (first,), rows=older)
 

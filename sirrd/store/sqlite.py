@@ -36,8 +36,9 @@ from sirrd.errors import (
 from sirrd.events import Action, Event
 from sirrd.keyring import Keyring, MasterKeys, SealedRecord
 from sirrd.locks import Unlock, refuse
-from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
+from sirrd.model import Amendment, Attempt, BareKey, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
 from sirrd.store import Page, statements
+from sirrd.store.attempts import Attempts, Known
 from sirrd.store.connections import (
     VACUUM_PAGES,
     bound_wal,
@@ -54,16 +55,15 @@ from sirrd.store.rotation import SqliteRotation
 from sirrd.store.slots import Slots
 from sirrd.store.statements import Row
 from sirrd.store.trail import ChainedTrail
-from sirrd.store.writer import NeedsThread, Transaction, Writer, miscounted
+from sirrd.store.writer import LONG_VALUE_BYTES, NeedsThread, Transaction, Writer, miscounted
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_REDELIVERY_SECONDS: Final = 60
 _SPARE_PAGES: Final = 256
-_LONG_VALUE_BYTES: Final = 64 * 1024
 _LEAST_FREE_BYTES: Final = statements.PRUNE_BATCH_BYTES  # what the largest unit of work of the daemon's own may need
 _MEASURE_SECONDS: Final = 1.0
 _MEASURE_BYTES: Final = 1024 * 1024
-_ANY_LENGTH: Final = 2**62
 _VACUUM_STEPS: Final = 64
 _QUIET_SECONDS: Final = 1.0
 _PRUNE_BATCH_BESIDE_OTHERS: Final = 10
@@ -86,6 +86,7 @@ class SqliteStore:
         queries: Queries,
         clock: Clock,
         min_free_bytes: int,
+        redelivery_seconds: int,
     ) -> None:
         self._path = path
         self._keyring = keyring
@@ -98,10 +99,19 @@ class SqliteStore:
         self._free_bytes = 0
         self._promised_bytes = 0
         self._slots = Slots()
-        self.rotation = SqliteRotation(writer=writer, queries=queries, keyring=keyring)
+        self._attempts = Attempts(keyring, redelivery_seconds=redelivery_seconds)
+        self.rotation = SqliteRotation(writer=writer, queries=queries, keyring=keyring, attempts=self._attempts)
 
     @classmethod
-    async def open(cls, path: Path, *, masters: MasterKeys, clock: Clock, min_free_bytes: int = 0) -> SqliteStore:
+    async def open(
+        cls,
+        path: Path,
+        *,
+        masters: MasterKeys,
+        clock: Clock,
+        min_free_bytes: int = 0,
+        redelivery_seconds: int = DEFAULT_REDELIVERY_SECONDS,
+    ) -> SqliteStore:
         """Open a database, or make it.
 
         Args:
@@ -109,6 +119,7 @@ class SqliteStore:
             masters: The master keys.
             clock: Tells the time.
             min_free_bytes: Below that much free space nothing new is stored.
+            redelivery_seconds: For how long an attempt is answered again; 0 for not at all.
 
         Raises:
             WrongKey: The keys do not belong to this database; nothing in it was touched.
@@ -143,6 +154,7 @@ class SqliteStore:
             queries=queries,
             clock=clock,
             min_free_bytes=min_free_bytes,
+            redelivery_seconds=redelivery_seconds,
         )
 
     def fingerprint(self, identity: Identity) -> str:
@@ -165,7 +177,7 @@ class SqliteStore:
         def unit(transaction: Transaction) -> Metadata:
             agreed = terms(transaction.now)
             if org is not None:
-                self._make_way(transaction, lookup, fingerprint)
+                self._make_way(transaction, identity, lookup, fingerprint)
             record = keyring.seal(lookup, identity, plaintext, agreed)
             slot = self._slots.take(transaction, record.salt)
             # A bool would go through the adapters of `sqlite3`, which takes longer than the insert.
@@ -177,21 +189,27 @@ class SqliteStore:
             )
             return Metadata(identity.name, identity.org, fingerprint, agreed, 0)
 
-        return await self._writer.submit(unit, long=len(plaintext) > _LONG_VALUE_BYTES)
+        return await self._writer.submit(unit, long=len(plaintext) > LONG_VALUE_BYTES)
 
-    def _make_way(self, transaction: Transaction, lookup: bytes, fingerprint: str) -> None:
-        """Free an org key that expired but was not pruned yet; refuse one that is live."""
+    def _make_way(self, transaction: Transaction, identity: Identity, lookup: bytes, fingerprint: str) -> None:
+        """Free an org key that expired but was not pruned yet, or has burned; refuse one that is live."""
         arguments = _arguments(transaction, lookup)
-        for (slot,) in transaction.execute(statements.REMOVE_EXPIRED, arguments).fetchall():
+        for slot, seq in transaction.execute(statements.REMOVE_EXPIRED, arguments).fetchall():
             self._slots.erase(transaction, [slot])
+            self._attempts.forget(transaction, [seq])
             transaction.events.append(Event(Action.EXPIRED, transaction.now, Caller("daemon"), fingerprint))
+        self._attempts.forget_spent(transaction, identity)
         for (is_live,) in transaction.execute(statements.HOLDER, arguments).fetchall():
             raise KeyExists(fingerprint) if is_live else NeedsThread
 
-    def claim(self, target: Target, *, by: Caller, unlock: Unlock = refuse) -> Awaitable[Opened]:
+    def claim(
+        self, target: Target, *, by: Caller, unlock: Unlock = refuse, attempt: Attempt | None = None
+    ) -> Awaitable[Opened]:
         """See `Store.claim`."""
 
         def unit(transaction: Transaction) -> Opened:
+            if attempt is not None and (known := self._attempts.find(transaction, target, attempt)) is not None:
+                return self._repeat(transaction, target, known, attempt, by)
             arguments = _arguments(transaction, self._resolve(transaction, target))
             fingerprint = self._keyring.fingerprint(arguments["lookup"])
             rows = transaction.execute(statements.CLAIM, arguments).fetchall()
@@ -208,19 +226,49 @@ class SqliteStore:
             plaintext = self._keyring.open_value(record)
             identity = self._identify(target, record, fingerprint)
             # Only from here on anything is written, under the whole condition once more.
-            transaction.change(
-                statements.BURN if burns else statements.COUNT,
-                {"seq": row.seq, "lookup": row.lookup, "now": transaction.now},
-            )
-            if burns:
-                self._slots.erase(transaction, [row.slot])
-                action = Action.BURNED
-            else:
-                action = Action.SEALED if row.read_count + 1 == row.max_reads else Action.READ
+            action = self._spend(transaction, row, burns=burns, attempt=attempt)
             _note(transaction, action, fingerprint, identity, by)
             return Opened(plaintext, fingerprint, target.name)
 
         return self._writer.submit(unit)
+
+    def _spend(self, transaction: Transaction, row: Row, *, burns: bool, attempt: Attempt | None) -> Action:
+        """Spend one read, and note whose it was; what burns stays for the attempts that may be answered again."""
+        is_kept = burns and self._attempts.must_keep(transaction, row, attempt)
+        if is_kept:
+            transaction.change(statements.KEEP_SPENT, (row.seq,))
+        transaction.change(
+            statements.BURN if burns else statements.COUNT,
+            {"seq": row.seq, "lookup": row.lookup, "now": transaction.now},
+        )
+        if attempt is not None and (is_kept or not burns):
+            self._attempts.note(transaction, row, attempt)
+        if not burns:
+            return Action.SEALED if row.read_count + 1 == row.max_reads else Action.READ
+        self._slots.erase(transaction, [row.slot])
+        if row.max_reads != 1 and not is_kept:
+            self._attempts.forget(transaction, [row.seq])
+        return Action.BURNED
+
+    def _repeat(self, transaction: Transaction, target: Target, known: Known, attempt: Attempt, by: Caller) -> Opened:
+        """Answer a known attempt again; only the first time it is a row of its own in the audit trail."""
+        record = self._attempts.read_before(transaction, known, attempt)
+        fingerprint = self._keyring.fingerprint(record.lookup)
+        plaintext = self._keyring.open_value(record)
+        identity = self._identify(target, record, fingerprint)
+        repeats = self._attempts.count_repeat(transaction, known)
+        if repeats == 1:
+            _note(transaction, Action.REDELIVERED, fingerprint, identity, by)
+        return Opened(plaintext, fingerprint, target.name, repeats)
+
+    async def received(self, target: Target, attempt: Attempt) -> None:
+        """See `Store.received`."""
+
+        def unit(transaction: Transaction) -> None:
+            if (known := self._attempts.find(transaction, target, attempt)) is not None:
+                self._attempts.received(transaction, known)
+
+        await self._writer.submit(unit)
 
     def _remove(self, transaction: Transaction, target: Target, arguments: dict[str, Any], by: Caller) -> str:
         """Delete a live secret, erase its salt, and return its fingerprint."""
@@ -233,6 +281,7 @@ class SqliteStore:
         row = Row(*rows[0])
         identity = self._identify(target, row.record, fingerprint)
         self._slots.erase(transaction, [row.slot])
+        self._attempts.forget(transaction, [row.seq])
         _note(transaction, Action.DELETED, fingerprint, identity, by)
         return fingerprint
 
@@ -282,40 +331,60 @@ class SqliteStore:
             # A fresh salt in the same slot: what the old terms were bound to can never be opened again.
             new = keyring.seal(row.lookup, identity, plaintext, agreed)
             transaction.change(statements.RESALT, (new.salt, row.slot))
+            self._attempts.end(transaction, row.seq)
             changed = (agreed.expires_at, agreed.max_reads, agreed.lock, new.label, new.sealed)
             transaction.change(statements.AMEND, (*changed, row.seq))
             _note(transaction, Action.AMENDED, fingerprint, identity, by)
             return Metadata(identity.name, identity.org, fingerprint, agreed, 0)
 
         new_value = amendment.plaintext
-        is_long = not isinstance(new_value, Unset) and len(new_value) > _LONG_VALUE_BYTES
+        is_long = not isinstance(new_value, Unset) and len(new_value) > LONG_VALUE_BYTES
         return await self._writer.submit(unit, long=is_long)
 
     async def remove(self, target: Target, *, by: Caller) -> str:
         """See `Store.remove`."""
 
-        def unit(transaction: Transaction) -> str:
-            return self._remove(transaction, target, _arguments(transaction, self._resolve(transaction, target)), by)
+        def unit(transaction: Transaction) -> str | Gone:
+            try:
+                arguments = _arguments(transaction, self._resolve(transaction, target))
+                return self._remove(transaction, target, arguments, by)
+            except Gone as gone:
+                # What is raised undoes what the unit has written, so this is raised after the commit.
+                self._attempts.forget_spent(transaction, target)
+                return gone
 
-        return await self._writer.submit(unit)
+        return _raised(await self._writer.submit(unit))
 
     async def destroy(self, target: Target, *, by: Caller, unlock: Unlock) -> str:
         """See `Store.destroy`."""
 
-        def unit(transaction: Transaction) -> str:
+        def unit(transaction: Transaction) -> str | Gone:
             arguments = _arguments(transaction, self._resolve(transaction, target))
             fingerprint = self._keyring.fingerprint(arguments["lookup"])
             # Looked at first, since a refusal after a write would cost everyone in the batch.
             rows = transaction.execute(statements.FIND, arguments).fetchall()
             if not rows:
-                raise self._refusal(transaction, arguments)
+                refusal = self._refusal(transaction, arguments)
+                if isinstance(refusal, Gone) and self._has_spent(transaction, arguments, unlock):
+                    self._attempts.forget_spent(transaction, target)
+                    return refusal
+                raise refusal
             row = Row(*rows[0])
             if row.lock is None:
                 raise Unauthorised
             unlock(row.lock, fingerprint, transaction.now)
             return self._remove(transaction, target, arguments, by)
 
-        return await self._writer.submit(unit)
+        return _raised(await self._writer.submit(unit))
+
+    def _has_spent(self, transaction: Transaction, arguments: dict[str, Any], unlock: Unlock) -> bool:
+        """Tell whether a locked secret has burned whose proof was shown; nothing of that is told to whoever asks."""
+        for (lock,) in transaction.execute(statements.SPENT_LOCK, arguments).fetchall():
+            with contextlib.suppress(SecretError):
+                if lock is not None:
+                    unlock(lock, self._keyring.fingerprint(arguments["lookup"]), transaction.now)
+                    return True
+        return False
 
     async def prune(self, *, org: str | None, by: Caller, before: int | None = None, gently: bool = True) -> int:
         """See `Store.prune`."""
@@ -334,9 +403,10 @@ class SqliteStore:
             rows = transaction.execute(statement, {"now": now, **arguments}).fetchall()
             if not rows and transaction.execute(any_left, {"now": now, **arguments}).fetchall():
                 raise miscounted(0, 1)
-            self._slots.erase(transaction, [slot for _, slot in rows])
+            self._slots.erase(transaction, [slot for _, slot, _ in rows])
+            self._attempts.forget(transaction, [seq for _, _, seq in rows])
             transaction.events += [
-                Event(Action.EXPIRED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _ in rows
+                Event(Action.EXPIRED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _, _ in rows
             ]
             return len(rows), time.monotonic() - began
 
@@ -353,12 +423,18 @@ class SqliteStore:
             if not rows and transaction.execute(statements.ANY_LIMITED, ()).fetchall():
                 raise miscounted(0, 1)
             self._slots.erase(transaction, [slot for _, slot, _ in rows])
+            self._attempts.forget(transaction, [seq for _, _, seq in rows])
             transaction.events += [
                 Event(Action.DELETED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _, _ in rows
             ]
             return len(rows), max((seq for _, _, seq in rows), default=after)
 
         return await self._writer.submit(unit, long=True)
+
+    async def end_attempts(self) -> None:
+        """End all that attempts have left: after a restore nobody gets anything again."""
+        while await self._writer.submit(self._attempts.end_everything, long=True):
+            pass
 
     async def record(self, events: Sequence[Event]) -> None:
         """See `Store.record`."""
@@ -414,8 +490,10 @@ class SqliteStore:
             await self._writer.submit(_probe, long=True, own=True)
 
     async def tidy(self) -> dict[str, Any]:
-        """See `Store.tidy`: return some free pages to the file system, and in any case empty the WAL."""
+        """See `Store.tidy`: end what attempts have left, return some free pages, and in any case empty the WAL."""
         try:
+            while await self._writer.submit(self._attempts.sweep, long=True, own=True):
+                pass
             free = await self._writer.between(free_pages)
             for _ in range(0, min(free - _SPARE_PAGES, _VACUUM_STEPS * VACUUM_PAGES), VACUUM_PAGES):
                 await self._writer.between(vacuum_some)
@@ -457,6 +535,17 @@ class SqliteStore:
         logger.warning("the WAL could not be emptied: another process reads the database")
 
 
+def _raised(found: str | Gone) -> str:
+    """Return a fingerprint, or raise what a unit has returned instead.
+
+    Raises:
+        Gone: The secret is not there; what it had left is not either.
+    """
+    if isinstance(found, Gone):
+        raise found
+    return found
+
+
 def _next_read_burns(row: Row, fingerprint: str) -> bool:
     """Tell whether the next read of a secret burns it.
 
@@ -475,8 +564,7 @@ def _next_read_burns(row: Row, fingerprint: str) -> bool:
 
 def _arguments(transaction: Transaction, lookup: bytes) -> dict[str, Any]:
     """Return what every statement over one secret needs; a long value is left to the thread."""
-    longest = _ANY_LENGTH if transaction.on_thread else _LONG_VALUE_BYTES
-    return {"lookup": lookup, "now": transaction.now, "longest": longest}
+    return {"lookup": lookup, "now": transaction.now, "longest": transaction.longest}
 
 
 def _probe(transaction: Transaction) -> None:

@@ -14,6 +14,7 @@ from sirrd.model import Terms
 
 PRUNE_BATCH: Final = 100
 PRUNE_BATCH_BYTES: Final = 4 * 1024 * 1024
+SWEEP_BATCH: Final = 100
 ROTATION_BATCH: Final = 64
 ROTATION_BATCH_BYTES: Final = 1024 * 1024
 _SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
@@ -35,7 +36,7 @@ BURN: Final = f"""
     WHERE seq = :seq AND lookup = :lookup AND {_LIVE} AND "delete" AND read_count + 1 = max_reads"""
 FIND: Final = f"SELECT {_COLUMNS} FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SHORT}"
 REMOVE: Final = f"DELETE FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SHORT} RETURNING {_COLUMNS}"
-REMOVE_EXPIRED: Final = f"DELETE FROM secret WHERE lookup = :lookup AND NOT {_LIVE} AND {_SHORT} RETURNING slot"
+REMOVE_EXPIRED: Final = f"DELETE FROM secret WHERE lookup = :lookup AND NOT {_LIVE} AND {_SHORT} RETURNING slot, seq"
 HOLDER: Final = f"SELECT {_LIVE} FROM secret WHERE lookup = :lookup"
 BARE: Final = f"SELECT lookup FROM secret WHERE bare = :bare AND {_LIVE} LIMIT 2"
 ERASE: Final = "UPDATE slot SET salt = ?, free = 1 WHERE id = ?"
@@ -44,10 +45,13 @@ FREE: Final = "SELECT id FROM slot WHERE free = 1 LIMIT ?"
 REUSE: Final = "UPDATE slot SET salt = ?, free = 0 WHERE id = ? AND free = 1"
 APPEND: Final = "INSERT INTO slot (free, salt) VALUES (0, ?)"
 RESALT: Final = "UPDATE slot SET salt = ? WHERE id = ?"
+# A number above that of every secret there is, those included that have burned and can still be delivered again.
 INSERT: Final = """
     INSERT INTO secret
-        (lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
+        (seq, lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed)
+    VALUES (
+        1 + max(ifnull((SELECT max(seq) FROM secret), 0), ifnull((SELECT max(seq) FROM spent), 0)),
+        ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
 AMEND: Final = """
     UPDATE secret SET expires_at = ?, max_reads = ?, lock = ?, read_count = 0, label = ?, sealed = ? WHERE seq = ?"""
 _METADATA: Final = """
@@ -66,7 +70,7 @@ PRUNE: Final = f"""
         SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM expired
     )
     DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
-    RETURNING lookup, slot"""
+    RETURNING lookup, slot, seq"""
 EXPIRED: Final = """
     SELECT 1 FROM secret WHERE expires_at IS NOT NULL AND expires_at <= :now {of_org} ORDER BY expires_at LIMIT 1"""
 _OLDER: Final = f"substr(label, 2, {KEY_ID_BYTES}) != :key"
@@ -87,6 +91,53 @@ LIMITED: Final = f"""
     )
     DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
     RETURNING lookup, slot, seq"""
+# Attempts. What they have read is in `secret` or, once it has burned, in `spent`, under the same number.
+_CANDIDATES: Final = f"""
+    SELECT seq FROM secret WHERE {{name}} AND {_LIVE}
+    UNION ALL SELECT seq FROM spent WHERE {{name}} AND {_LIVE}"""
+CANDIDATES: Final = _CANDIDATES.format(name="lookup = :lookup")
+CANDIDATES_OF_BARE_KEY: Final = _CANDIDATES.format(name="bare = :bare") + " LIMIT 16"
+KNOWN: Final = """
+    SELECT attempt.id, secret, ends_at, repeats, wrapped
+    FROM attempt LEFT JOIN delivery ON delivery.id = attempt.delivery WHERE hash = ?"""
+READ_BEFORE: Final = f"""
+    SELECT seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label,
+           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+    FROM secret WHERE seq = :seq AND {_LIVE}
+    UNION ALL
+    SELECT seq, lookup, 0, NULL, created_at, expires_at, max_reads, 1, lock, max_reads, label,
+           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+    FROM spent WHERE seq = :seq AND {_LIVE}"""
+KEEP_SPENT: Final = """
+    INSERT INTO spent (seq, lookup, bare, created_at, expires_at, max_reads, lock, label, sealed)
+    SELECT seq, lookup, bare, created_at, expires_at, max_reads, lock, label, sealed FROM secret WHERE seq = ?"""
+OPEN: Final = "SELECT 1 FROM attempt WHERE secret = ? AND delivery IS NOT NULL AND ends_at > ? LIMIT 1"
+NOTE_ATTEMPT: Final = """
+    INSERT INTO attempt (secret, hash, at, ends_at, repeats, delivery) VALUES (?, ?, ?, ?, 0, ?)"""
+COUNT_REPEAT: Final = "UPDATE attempt SET repeats = repeats + 1 WHERE id = ? AND repeats = ?"
+LEFT_BY_ATTEMPT: Final = "SELECT id, secret, delivery FROM attempt WHERE id = ?"
+LEFT_OF: Final = "SELECT id, secret, delivery FROM attempt WHERE secret = ?"
+DUE: Final = f"""
+    SELECT id, secret, delivery, length(sealed) FROM attempt LEFT JOIN spent ON seq = secret
+    WHERE delivery IS NOT NULL AND ends_at <= :now ORDER BY ends_at LIMIT {SWEEP_BATCH}"""
+END_ATTEMPT: Final = "UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE id = ?"
+END_ALL: Final = "UPDATE attempt SET ends_at = 0 WHERE ends_at != 0"
+REMOVE_SPENT: Final = """
+    DELETE FROM spent WHERE seq = ?1
+    AND NOT EXISTS (SELECT 1 FROM attempt WHERE secret = ?1 AND delivery IS NOT NULL)"""
+FORGET_ATTEMPTS: Final = "DELETE FROM attempt WHERE secret = ?"
+FORGET_OLD: Final = f"""
+    DELETE FROM attempt
+    WHERE id IN (SELECT id FROM attempt WHERE at <= ? AND delivery IS NULL ORDER BY at LIMIT {SWEEP_BATCH})"""
+SPENT: Final = "SELECT seq FROM spent WHERE lookup = ?"
+SPENT_OF_BARE_KEY: Final = "SELECT seq FROM spent WHERE bare = ?"
+SPENT_LOCK: Final = f"SELECT lock FROM spent WHERE lookup = :lookup AND {_LIVE}"
+SPENT_LABELS: Final = "SELECT seq, label FROM spent"
+FREE_DELIVERY: Final = "SELECT id FROM delivery WHERE free = 1 LIMIT ?"
+REUSE_DELIVERY: Final = "UPDATE delivery SET wrapped = ?, free = 0 WHERE id = ? AND free = 1"
+APPEND_DELIVERY: Final = "INSERT INTO delivery (free, wrapped) VALUES (0, ?)"
+DELIVERY: Final = "SELECT 1 FROM delivery WHERE id = ?"
+ERASE_DELIVERY: Final = "UPDATE delivery SET wrapped = ?, free = 1 WHERE id = ?"
 AUDIT: Final = """
     INSERT INTO audit (chain, number, at, action, caller, fingerprint, count, detail, mac)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""

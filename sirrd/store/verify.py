@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sirrd.errors import BadFolder
-from sirrd.keyring import ERASED_SALT, Keyring, MasterKeys, pack
+from sirrd.keyring import ERASED_DELIVERY, ERASED_SALT, Keyring, MasterKeys, pack
 from sirrd.model import Identity
 from sirrd.store.connections import check_keys
 from sirrd.store.inspection import Guarded, inspect, is_sound
+from sirrd.store.migrate import migrations
 
 CHUNK_BYTES: Final = 1 << 20
 _SHORTEST: Final = 8
@@ -65,8 +66,13 @@ def _rows(database: Path, identity: Identity, masters: MasterKeys) -> Iterator[F
     connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, isolation_level=None, factory=Guarded)
     with contextlib.closing(connection):
         connection.execute("BEGIN")
-        if not inspect(connection):
+        version = inspect(connection)
+        if not version:
             raise BadFolder("the database in the data folder was not made by sirrd")
+        if version < len(migrations()):
+            raise BadFolder(
+                "the database was made by an older release of sirrd", hint="start sirrd once: that brings it up to date"
+            )
         (sealed,) = connection.execute("SELECT sealed FROM inner_keys").fetchone()
         lookup = Keyring(masters, masters.open_inner(sealed)).lookup(identity)
         # What does not hang together may hide a row; so may an index that somebody has put in another's place.
@@ -74,7 +80,11 @@ def _rows(database: Path, identity: Identity, masters: MasterKeys) -> Iterator[F
             yield Finding(holds=False, text="the pages of the database do not hang together: it is damaged")
         found = connection.execute("SELECT 1 FROM secret NOT INDEXED WHERE lookup = ?", (lookup,)).fetchall()
         yield Finding(not found, "a row stands under its index" if found else "no row stands under its index")
+        spent = connection.execute("SELECT 1 FROM spent NOT INDEXED WHERE lookup = ?", (lookup,)).fetchall()
+        told = "a reader can ask for it again, until its attempt ends" if spent else "no reader can ask for it again"
+        yield Finding(not spent, told)
         yield _slots(connection)
+        yield _deliveries(connection)
 
 
 def _slots(connection: sqlite3.Connection) -> Finding:
@@ -88,6 +98,20 @@ def _slots(connection: sqlite3.Connection) -> Finding:
     if full or lost:
         return Finding(holds=False, text=f"free slots that are not zero: {full}; slots taken without a secret: {lost}")
     return Finding(holds=True, text="every free slot is zero, and no slot is taken without a secret")
+
+
+def _deliveries(connection: sqlite3.Connection) -> Finding:
+    """Check that what is free is zero, and that nothing but an attempt keeps a delivery from being free."""
+    (full,) = connection.execute(
+        "SELECT count(*) FROM delivery NOT INDEXED WHERE free = 1 AND wrapped <> ?", (ERASED_DELIVERY,)
+    ).fetchone()
+    (lost,) = connection.execute(
+        "SELECT (SELECT count(*) FROM delivery NOT INDEXED WHERE free = 0)"
+        " - (SELECT count(delivery) FROM attempt NOT INDEXED)"
+    ).fetchone()
+    if full or lost:
+        return Finding(holds=False, text=f"free deliveries that are not zero: {full}; taken without an attempt: {lost}")
+    return Finding(holds=True, text="every free delivery is zero, and none is taken without an attempt")
 
 
 def _files(folder: Path, database: Path, identity: Identity) -> Iterator[Finding]:

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 MAX_WAITING: Final = 4096
 MAX_BATCH: Final = 128
 MAX_LONG_BATCH: Final = 8
+LONG_VALUE_BYTES: Final = 64 * 1024
+_ANY_LENGTH: Final = 2**62
 _PATIENCE_MS: Final = 5000
 _WRITING_BACK_SHARE: Final = 0.3
 
@@ -62,15 +64,17 @@ class Transaction:
         execute: Runs a statement.
         now: Unix seconds, taken when the batch began: after any earlier batch had been committed.
         on_thread: Whether it runs on the thread, where it may take its time.
+        longest: The longest sealed value that a statement may give it here, in bytes.
         events: What was done, for the audit trail; a unit adds to it, and what it added is kept only if it succeeds.
     """
 
-    __slots__ = ("events", "execute", "now", "on_thread")
+    __slots__ = ("events", "execute", "longest", "now", "on_thread")
 
     def __init__(self, connection: sqlite3.Connection, now: int, *, on_thread: bool) -> None:
         self.execute = connection.execute
         self.now = now
         self.on_thread = on_thread
+        self.longest = _ANY_LENGTH if on_thread else LONG_VALUE_BYTES
         self.events: list[Event] = []
 
     def change(self, sql: str, arguments: Sequence[Any] | Mapping[str, Any], *, rows: int = 1) -> sqlite3.Cursor:

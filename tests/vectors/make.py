@@ -1,17 +1,19 @@
-"""Writes the vectors of keyring format 1 and of links of version 1: `scripts/vectors FOLDER`."""
+"""Writes the vectors of keyring format 1, of attempts and of links of version 1: `scripts/vectors FOLDER`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from sirrd import link
 from sirrd.events import Action, Event
+from sirrd.http import wire
 from sirrd.keyring import InnerKeys, Keyring, MasterKey, MasterKeys
-from sirrd.model import BareKey, Caller, Identity, Plaintext, Terms
+from sirrd.model import Attempt, BareKey, Caller, Identity, Plaintext, Terms
 
 CREATED_AT = 1_800_000_000
 CASES = {
@@ -98,6 +100,26 @@ def _audit(ring: Keyring, identity: Identity, fingerprint: str) -> dict[str, Any
     }
 
 
+def attempt_vector(name: str) -> dict[str, Any]:
+    """Return one case of an attempt."""
+    identity, value, terms = CASES[name]
+    entropy = CountedEntropy(f"attempt {name}")
+    master, inner = MasterKey.of(entropy(32)), InnerKeys.make(entropy)
+    ring = Keyring(MasterKeys([master], entropy), inner)
+    record = ring.seal(ring.lookup(identity), identity, Plaintext(value.encode()), terms)
+    attempt, seq = Attempt(entropy(32)), 7
+    return {
+        "index_key": inner.index.hex(),
+        "attempt": attempt.secret.hex(),
+        "header": wire.base64url(attempt.secret),
+        "seq": seq,
+        "lookup": record.lookup.hex(),
+        "salt": record.salt.hex(),
+        "hash": ring.attempt_hash(seq, attempt).hex(),
+        "wrapped": ring.wrap_salt(record, seq, attempt).hex(),
+    }
+
+
 def link_vector(name: str) -> dict[str, Any]:
     """Return one case of a link."""
     passphrase, content = LINKS[name]
@@ -119,7 +141,12 @@ def link_vector(name: str) -> dict[str, Any]:
 
 def main() -> None:
     """Write all cases into the folder that is named."""
-    for kind, cases, make in (("keyring-v1", CASES, vector), ("link-v1", LINKS, link_vector)):
+    kinds: list[tuple[str, Iterable[str], Callable[[str], dict[str, Any]]]] = [
+        ("keyring-v1", CASES, vector),
+        ("attempt-v1", ("drop", "org-secret"), attempt_vector),
+        ("link-v1", LINKS, link_vector),
+    ]
+    for kind, cases, make in kinds:
         folder = Path(sys.argv[1]) / kind
         folder.mkdir(parents=True, exist_ok=True)
         for name in cases:

@@ -1,0 +1,204 @@
+"""Attempts: a reader whose answer was lost asks again and gets it, and nothing is spent twice.
+
+A reader may name its read by 32 random bytes, the attempt. The unit that claims the read notes a keyed hash of them, so
+the same attempt is known when it comes again, and answered from what it has read. A secret that burns leaves a
+*delivery*: its salt, wrapped under a key that only the attempt gives. Its row moves to the table `spent`, where nothing
+but a repeat looks, until its last delivery has ended. The attempt itself is stored nowhere, so whoever holds all files
+and all keys can open nothing of it (I8).
+
+What must never happen here: a known attempt spends, or a delivery outlives the record, its expiry or its window by more
+than a tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from sirrd.errors import AttemptOver, Gone, TooManyRepeats
+from sirrd.keyring import ERASED_DELIVERY, Keyring, SealedRecord, key_id_of
+from sirrd.model import Attempt, BareKey, Target
+from sirrd.store import statements
+from sirrd.store.slots import DELIVERIES, Slots
+from sirrd.store.statements import Row
+from sirrd.store.writer import NeedsThread, Transaction
+
+MOST_REPEATS: Final = 20
+REMEMBERED_SECONDS: Final = 86_400
+_NO_SECRET: Final = 0
+_FOREVER: Final = 2**62
+
+
+class Known(NamedTuple):
+    """An attempt that has read something.
+
+    Attributes:
+        id: Of its row.
+        secret: The sequence number of what it has read, which is live or spent.
+        ends_at: Until when it is answered again, in Unix seconds.
+        repeats: How often it was.
+        wrapped: Its delivery, or None.
+    """
+
+    id: int
+    secret: int
+    ends_at: int
+    repeats: int
+    wrapped: bytes | None
+
+    def __repr__(self) -> str:
+        return f"<Known {self.id}>"
+
+
+class Attempts:
+    """Notes attempts, answers them again, and ends what they leave. Every method is part of a unit.
+
+    Args:
+        keyring: Hashes attempts, and wraps salts.
+        redelivery_seconds: For how long an attempt is answered again; 0 for not at all.
+    """
+
+    def __init__(self, keyring: Keyring, *, redelivery_seconds: int) -> None:
+        self._keyring = keyring
+        self._seconds = redelivery_seconds
+        self._slots = Slots(DELIVERIES, erased=ERASED_DELIVERY)
+
+    # A read.
+
+    def find(self, transaction: Transaction, target: Target, attempt: Attempt) -> Known | None:
+        """Return what is known of an attempt at a secret, or None; either takes the same steps."""
+        if isinstance(target, BareKey):
+            arguments = {"bare": self._keyring.bare_lookup(target), "now": transaction.now}
+            candidates = transaction.execute(statements.CANDIDATES_OF_BARE_KEY, arguments).fetchall()
+        else:
+            arguments = {"lookup": self._keyring.lookup(target), "now": transaction.now}
+            candidates = transaction.execute(statements.CANDIDATES, arguments).fetchall()
+        for (secret,) in candidates or [(_NO_SECRET,)]:
+            for row in transaction.execute(statements.KNOWN, (self._keyring.attempt_hash(secret, attempt),)).fetchall():
+                return Known(*row)
+        return None
+
+    def read_before(self, transaction: Transaction, known: Known, attempt: Attempt) -> SealedRecord:
+        """Return what an attempt has read, to be opened again.
+
+        Raises:
+            AttemptOver: Its window is over; it never reads anything any more.
+            TooManyRepeats: It was answered often enough.
+            Gone: What it has read is not there any more.
+            Unreadable: The delivery does not open.
+        """
+        arguments = {"seq": known.secret, "now": transaction.now, "longest": transaction.longest}
+        rows = transaction.execute(statements.READ_BEFORE, arguments).fetchall()
+        if not rows:
+            raise Gone
+        row = Row(*rows[0])
+        fingerprint = self._keyring.fingerprint(row.lookup)
+        if transaction.now >= known.ends_at:
+            raise AttemptOver(fingerprint)
+        if known.repeats >= MOST_REPEATS:
+            raise TooManyRepeats(fingerprint, known.ends_at - transaction.now)
+        if not row.sealed and not transaction.on_thread:
+            raise NeedsThread
+        return row.record if row.salt is not None else self._delivered(row, known, attempt, fingerprint)
+
+    def count_repeat(self, transaction: Transaction, known: Known) -> int:
+        """Count that an attempt was answered again, and return how often it was."""
+        transaction.change(statements.COUNT_REPEAT, (known.id, known.repeats))
+        return known.repeats + 1
+
+    def _delivered(self, row: Row, known: Known, attempt: Attempt, fingerprint: str) -> SealedRecord:
+        """Return the record of a spent secret, with the salt that the delivery holds."""
+        if known.wrapped is None:
+            raise AttemptOver(fingerprint)
+        salt = self._keyring.unwrap_salt(row.lookup, row.seq, attempt, known.wrapped)
+        return row.record._replace(salt=salt)
+
+    def must_keep(self, transaction: Transaction, row: Row, attempt: Attempt | None) -> bool:
+        """Tell whether a secret that burns now has to stay for a while, for this attempt or an earlier one."""
+        if attempt is not None and self._seconds:
+            return True
+        if row.max_reads == 1:
+            # No earlier read, so no earlier attempt: the usual case, which costs nothing.
+            return False
+        return bool(transaction.execute(statements.OPEN, (row.seq, transaction.now)).fetchall())
+
+    def note(self, transaction: Transaction, row: Row, attempt: Attempt) -> None:
+        """Note that an attempt has read a secret; if that burns, now or later, the attempt leaves a delivery."""
+        if row.max_reads is None:
+            return
+        now, delivery = transaction.now, None
+        ends_at = now + self._seconds
+        if row.expires_at is not None:
+            ends_at = min(ends_at, row.expires_at)
+        if row.delete and self._seconds:
+            wrapped = self._keyring.wrap_salt(row.record, row.seq, attempt)
+            delivery = self._slots.take(transaction, wrapped)
+        noted = (row.seq, self._keyring.attempt_hash(row.seq, attempt), now, ends_at, delivery)
+        transaction.change(statements.NOTE_ATTEMPT, noted)
+
+    # The end.
+
+    def received(self, transaction: Transaction, known: Known) -> None:
+        """End what an attempt has left: its reader has the value."""
+        self._end(transaction, transaction.execute(statements.LEFT_BY_ATTEMPT, (known.id,)).fetchall())
+
+    def end(self, transaction: Transaction, secret: int) -> None:
+        """End what attempts have left of a secret that stays; they are remembered, and never read it again."""
+        self._end(transaction, transaction.execute(statements.LEFT_OF, (secret,)).fetchall())
+
+    def forget(self, transaction: Transaction, secrets: Sequence[int]) -> None:
+        """End and forget all attempts at secrets that go."""
+        for secret in secrets:
+            left = transaction.execute(statements.LEFT_OF, (secret,)).fetchall()
+            if left:
+                self._end(transaction, left)
+                transaction.execute(statements.FORGET_ATTEMPTS, (secret,))
+
+    def forget_spent(self, transaction: Transaction, target: Target) -> None:
+        """End what a secret has left that has burned."""
+        if isinstance(target, BareKey):
+            rows = transaction.execute(statements.SPENT_OF_BARE_KEY, (self._keyring.bare_lookup(target),)).fetchall()
+        else:
+            rows = transaction.execute(statements.SPENT, (self._keyring.lookup(target),)).fetchall()
+        for (secret,) in rows:
+            self.forget(transaction, [secret])
+            transaction.execute(statements.REMOVE_SPENT, (secret,))
+
+    def sweep(self, transaction: Transaction, *, before: int | None = None) -> int:
+        """End a batch of what is over, and return how much it was; 0 means that nothing is left.
+
+        Args:
+            transaction: Of the unit.
+            before: What ends at or before that time in Unix seconds is over, or None for now.
+        """
+        now = transaction.now
+        due = transaction.execute(statements.DUE, {"now": now if before is None else before}).fetchall()
+        batch, size = [], 0
+        for row in due:
+            batch.append(row[:3])
+            size += row[3] or 0
+            if size >= statements.PRUNE_BATCH_BYTES:
+                break
+        self._end(transaction, batch)
+        old = transaction.execute(statements.FORGET_OLD, (now - REMEMBERED_SECONDS,)).rowcount
+        return len(batch) + old
+
+    def end_everything(self, transaction: Transaction) -> int:
+        """End a batch of all that attempts have left, whether or not it is over; errors and result as in `sweep`."""
+        transaction.execute(statements.END_ALL)
+        return self.sweep(transaction, before=_FOREVER)
+
+    def end_under_older(self, transaction: Transaction, key_id: bytes) -> None:
+        """End what is sealed under another master key than that: only its reader could move it, and the key goes."""
+        for secret, label in transaction.execute(statements.SPENT_LABELS).fetchall():
+            if key_id_of(label) != key_id:
+                self.forget(transaction, [secret])
+
+    def _end(self, transaction: Transaction, left: Sequence[Sequence[Any]]) -> None:
+        """Erase deliveries, given as rows of id, secret and delivery, and remove what burned and has none left."""
+        self._slots.erase(transaction, [delivery for _, _, delivery in left if delivery is not None])
+        for attempt, _, _ in left:
+            transaction.change(statements.END_ATTEMPT, (attempt,))
+        for secret in {secret for _, secret, _ in left}:
+            if transaction.execute(statements.REMOVE_SPENT, (secret,)).rowcount:
+                transaction.execute(statements.FORGET_ATTEMPTS, (secret,))
