@@ -12,7 +12,7 @@ from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import Entropy
 from sirrd.errors import StorageError
 from sirrd.keyring import MasterKeys, parse_master_keys
-from sirrd.store.folder import DataFolder
+from sirrd.store.folder import DataFolder, KeysOfDaemon
 from sirrd.store.sqlite import SqliteStore
 
 logger = logging.getLogger(__name__)
@@ -20,16 +20,23 @@ logger = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def deaddrop_of(
-    settings: Settings, *, clock: Clock, entropy: Entropy, announced: str = ""
+    settings: Settings, *, clock: Clock, entropy: Entropy, announced: str = "", held: DataFolder | None = None
 ) -> AsyncIterator[DeadDrop]:
     """Take the data folder, open the store in it, and let go of both at the end.
+
+    Args:
+        settings: What the operator chose.
+        clock: Tells the time.
+        entropy: Gives randomness.
+        announced: Where a daemon is about to listen; a command has no address.
+        held: The folder, if the caller has it locked already and keeps it so.
 
     Raises:
         StartupError: The folder is held, cannot be used, or the keys do not belong to it.
     """
     given = settings.master_encryption_key
     keys = None if given is None else parse_master_keys(given.get_secret_value())
-    folder = DataFolder(settings.data_dir)
+    folder = held or DataFolder(settings.data_dir)
     for warning in folder.prepare():
         logger.warning(warning)
 
@@ -37,12 +44,14 @@ async def deaddrop_of(
         return MasterKeys(keys or folder.master_keys(entropy), entropy)
 
     async with contextlib.AsyncExitStack() as stack:
-        folder.lock()
-        stack.callback(folder.unlock)
+        if held is None:
+            folder.lock()
+            stack.callback(folder.unlock)
         folder.sweep()
+        masters = master_keys()
         store = await SqliteStore.open(
             folder.database,
-            masters=master_keys(),
+            masters=masters,
             clock=clock,
             min_free_bytes=settings.min_free_bytes,
             redelivery_seconds=settings.redelivery_seconds,
@@ -57,6 +66,8 @@ async def deaddrop_of(
             master_keys=master_keys,
         )
         stack.push_async_callback(_flush_everything, drop)
+        if announced:
+            folder.keys_of_daemon = KeysOfDaemon("setting" if keys else "file", masters.first.id.hex())
         folder.announce(announced)
         yield drop
 

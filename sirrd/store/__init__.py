@@ -55,7 +55,11 @@ class Rotation(Protocol):
         ...
 
     async def forget_older_keys(self) -> None:
-        """Note that nothing needs any master key but the first; the caller has seen that nothing does."""
+        """Note that nothing needs any master key but the first.
+
+        Raises:
+            Unavailable: Something does, or another key came first meanwhile; all are kept.
+        """
         ...
 
 

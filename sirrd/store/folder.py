@@ -7,9 +7,9 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from sirrd.entropy import Entropy
 from sirrd.errors import BadFolder, FolderInUse, WrongKey
@@ -32,6 +32,22 @@ _FILES: Final = (
 )
 
 
+KeySource: TypeAlias = Literal["file", "setting"]
+"""Where a daemon has its master keys from: the key file, or `SIRR_MASTER_ENCRYPTION_KEY` in any of its forms."""
+
+
+class KeysOfDaemon(NamedTuple):
+    """What a daemon says about its keys, for the commands that change them.
+
+    Attributes:
+        source: Where it has them from.
+        first: The id of the first one, as hex digits, at its start.
+    """
+
+    source: KeySource
+    first: str
+
+
 class DataFolder:
     """A folder that one process at a time holds, by a lock that the kernel drops when the process dies.
 
@@ -41,6 +57,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: IO[str] | None = None
+        self.keys_of_daemon: KeysOfDaemon | None = None
 
     @property
     def database(self) -> Path:
@@ -51,6 +68,13 @@ class DataFolder:
     def staged(self) -> Path:
         """A database that is being restored, before it takes the place of the other."""
         return self.path / STAGED
+
+    def has_database(self) -> bool:
+        """Tell whether there is a database; nothing is made."""
+        try:
+            return self.database.stat().st_size > 0
+        except OSError:
+            return False
 
     def sweep(self) -> None:
         """Remove what a restore left that died; only who holds the lock may do so.
@@ -100,6 +124,7 @@ class DataFolder:
                 "another process holds the data folder", hint="stop it first, or choose another SIRR_DATA_DIR"
             ) from None
         self._lock = file
+        self.keys_of_daemon = self.told_keys()
         try:
             self.announce("")
         except BadFolder:
@@ -109,12 +134,17 @@ class DataFolder:
     def announce(self, address: str) -> None:
         """Leave word in the lock file where the holder listens, for the commands that work beside it.
 
+        Where the last daemon had its keys from is kept there, for the commands that work without one.
+
         Raises:
             BadFolder: It cannot be written.
         """
         if self._lock is None:
             return
-        text = json.dumps({"pid": os.getpid(), "address": address}).encode()
+        told: dict[str, Any] = {"pid": os.getpid(), "address": address}
+        if self.keys_of_daemon is not None:
+            told["keys"] = self.keys_of_daemon._asdict()
+        text = json.dumps(told).encode()
         try:
             os.ftruncate(self._lock.fileno(), 0)
             os.pwrite(self._lock.fileno(), text, 0)
@@ -126,6 +156,14 @@ class DataFolder:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return str(json.loads((self.path / LOCK).read_text(encoding="utf-8"))["address"])
         return ""
+
+    def told_keys(self) -> KeysOfDaemon | None:
+        """Return what the lock file says about the keys of the daemon that holds the folder, or held it last."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads((self.path / LOCK).read_text(encoding="utf-8"))["keys"]
+            if told["source"] in get_args(KeySource):
+                return KeysOfDaemon(told["source"], str(told["first"]))
+        return None
 
     def unlock(self) -> None:
         """Let go of the folder."""
@@ -141,8 +179,13 @@ class DataFolder:
             BadSetting: It holds no usable key.
             BadFolder: It cannot be read.
         """
+        return parse_master_keys(self.key_text())
+
+    def key_text(self) -> str:
+        """Return what stands in the key file; errors as in `kept_master_keys`, but for `BadSetting`."""
         try:
-            return parse_master_keys((self.path / KEY_FILE).read_text(encoding="utf-8"))
+            # As bytes: line ends have to stay what they are.
+            return (self.path / KEY_FILE).read_bytes().decode()
         except FileNotFoundError:
             raise WrongKey(
                 "the data folder holds no key file", hint=f"put {KEY_FILE} there, or set SIRR_MASTER_ENCRYPTION_KEY"
@@ -173,14 +216,14 @@ class DataFolder:
             raise BadFolder("the key file cannot be read or written", hint="see SIRR_DATA_DIR") from None
         return (key,)
 
-    def replace_master_keys(self, keys: Sequence[MasterKey]) -> None:
+    def replace_key_text(self, text: str) -> None:
         """Write the key file anew; a crash leaves the old one or the new one.
 
         Raises:
             BadFolder: It cannot be written.
         """
         try:
-            self._write_durably(self.path / KEY_FILE, "".join(f"{key.hex}\n" for key in keys))
+            self._write_durably(self.path / KEY_FILE, text)
         except OSError as error:
             raise BadFolder(f"the key file cannot be written: {error.strerror}", hint="see SIRR_DATA_DIR") from None
 
@@ -211,9 +254,9 @@ class DataFolder:
         new = path.with_name(path.name + ".new")
         with contextlib.suppress(FileNotFoundError):
             new.unlink()
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
             os.fchmod(file.fileno(), 0o600)
-            file.write(text)
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
         new.rename(path)

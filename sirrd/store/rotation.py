@@ -30,6 +30,7 @@ class SqliteRotation:
         self._queries = queries
         self._keyring = keyring
         self._attempts = attempts
+        self._adopted = 0
 
     async def adopt(self, masters: MasterKeys) -> bool:
         """See `Rotation.adopt`."""
@@ -46,7 +47,10 @@ class SqliteRotation:
                 (masters.first.id, masters.check_value()),
             )
 
+        # Before the commit: from then on `forget_older_keys` must not take the word of a look that came before it.
+        self._adopted += 1
         await self._writer.submit(unit)
+        # No batch comes between the commit and this line: whoever waits for a batch is told before the next one begins.
         self._keyring.use(masters)
         return True
 
@@ -86,7 +90,7 @@ class SqliteRotation:
         """Reseal one record, if it is still there and still under an older key; return how many were moved."""
         for found in transaction.execute(statements.BY_NUMBER, (number,)).fetchall():
             row = Row(*found)
-            if key_id_of(row.label) == self._keyring.first_id:
+            if {key_id_of(row.label), key_id_of(row.sealed)} == {self._keyring.first_id}:
                 return 0
             try:
                 new = self._keyring.rewrap(row.record)
@@ -99,14 +103,19 @@ class SqliteRotation:
 
     async def forget_older_keys(self) -> None:
         """See `Rotation.forget_older_keys`."""
-        first = self._keyring.first_id
+        first, adopted = self._keyring.first_id, self._adopted
+        if await self.remaining():
+            raise Unavailable
 
-        def unit(transaction: Transaction) -> None:
+        def unit(transaction: Transaction) -> bool:
             ((inner,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
-            if key_id_of(inner) != first:
-                raise Unavailable
+            # What was counted above says nothing any more if another key came first meanwhile.
+            if key_id_of(inner) != first or self._adopted != adopted:
+                return False
             self._attempts.end_under_older(transaction, first)
             ((older,),) = transaction.execute(statements.OLDER_KEYS, {"key": first}).fetchall()
             transaction.change(statements.FORGET_OLDER_KEYS, (first,), rows=older)
+            return True
 
-        await self._writer.submit(unit, own=True)
+        if not await self._writer.submit(unit, own=True):
+            raise Unavailable

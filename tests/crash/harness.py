@@ -40,6 +40,7 @@ CLIENTS: Final = 4
 TICK_SECONDS: Final = 0.05
 POINT_SECONDS: Final = 4.0
 ROTATIONS: Final = 20
+KEPT_KEY: Final = "5e" * 32
 _ROTATING: Final = 0.25
 _ROTATION_PAUSE_SECONDS: Final = 0.01
 
@@ -130,6 +131,10 @@ class Run:
         self._chance = random.Random(seed)
         self._round = 0
         self._points: list[str] = []
+        (folder / "data").mkdir(mode=0o700)
+        # As an operator has it, who keeps the key of an old backup.
+        self._key_file = folder / "data" / KEY_FILE
+        self._key_file.write_text(f"{'5f' * 32}\n# of an old backup\n{KEPT_KEY}\n")
 
     @property
     def log(self) -> Path:
@@ -226,6 +231,9 @@ class Run:
     def finish(self) -> dict[str, dict[str, int]]:
         """Take the older keys away, start the daemon, read everything, stop it; return the audit rows."""
         rotated(self._folder)
+        _, *older = self._key_file.read_text().splitlines()
+        if older != ["# of an old backup", KEPT_KEY]:
+            self.seen.faults.append("behind the newest key does not stand what stood behind the first")
         command = [*SIRRD, "serve"]
         with started(command, log=self._folder / "last.log", cwd=ROOT, env=settings(self._folder)) as daemon:
             wait_until(lambda: bool(self._address(daemon.process.pid, math.inf)))
