@@ -25,6 +25,7 @@ from unittest import mock
 import sirrd.server  # noqa: F401 - what a daemon imports when it starts
 from sirrd import cli
 from sirrd.store import connections, sqlite
+from sirrd.store.inspection import Guarded
 from tests.crash.points import POINTS, Moment, Point
 
 LINGER_SECONDS: Final = 0.02
@@ -90,7 +91,7 @@ class Trap:
         die()
 
 
-class Trapped(sqlite3.Connection):
+class Trapped(Guarded):
     """The writing connection of a daemon that is to die at a point."""
 
     trap: ClassVar[Trap]
@@ -113,8 +114,7 @@ def set_trap(point: Point, *, passes: int, delay: float) -> None:
     Trapped.trap = Trap(point, passes=passes, delay=delay)
 
     def connect_writer(path: Path) -> sqlite3.Connection:
-        trapped = functools.partial(sqlite3.connect, factory=Trapped)
-        with mock.patch.object(sqlite3, "connect", trapped):
+        with mock.patch.object(connections, "Guarded", Trapped):
             return connections.connect_writer(path)
 
     # Never undone: this process ends before anyone else could see it.
