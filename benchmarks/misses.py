@@ -123,7 +123,7 @@ def measure(client: Client, route: str, made: dict[str, list[str]], rounds: int)
     """Return the nanoseconds of each kind, in blocks of rounds that were taken together."""
     method, form = ROUTES[route]
     requests = [
-        (kind, f"{method} {form.format(name)} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        (kind, f"{method} {form.format(name)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         for kind in KINDS
         for name in made[kind]
     ]

@@ -347,11 +347,20 @@ def protections(settings: Settings) -> dict[str, str]:
         if settings.org_reads == "public"
         else "need the master API key, by bare key too (SIRR_ORG_READS=protected; the original serves them to anyone)",
     }
+    told["hosts"] = _hosts(settings)
     if settings.public_create:
         told["dead_drops"] = _public(settings)
     if settings.rate_limit_per_second is not None:
         told["strangers"] = _limit(settings)
     return told
+
+
+def _hosts(settings: Settings) -> str:
+    """Say by which names the daemon is asked."""
+    meant = settings.meant_hosts
+    if meant is None:
+        return "ANY: a page of another site may ask under its own name; set SIRR_PUBLIC_URL, or SIRR_ALLOWED_HOSTS"
+    return f"requests must name {' or '.join([*sorted(meant), 'loopback'])}: see SIRR_PUBLIC_URL, SIRR_ALLOWED_HOSTS"
 
 
 def _public(settings: Settings) -> str:

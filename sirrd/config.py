@@ -19,6 +19,7 @@ import platformdirs
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sirrd import hosts
 from sirrd.errors import BadSetting
 from sirrd.model import MAX_READS, MAX_TTL_SECONDS
 from sirrd.policy import Caps
@@ -31,13 +32,15 @@ SECRETS: Final = ("database_url", "master_api_key", "master_encryption_key")
 CLIENT_VARIABLES: Final = frozenset({"SIRR_SERVER", "SIRR_TOKEN", "SIRR_ORG"})
 _BODY_ROOM_BYTES: Final = 64 * 1024
 _PUBLIC_LIMITS: Final = ("public_max_ttl_seconds", "public_max_value_bytes", "public_creates_per_hour")
-_ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")
+_ORIGIN = re.compile(r"https?://[a-z0-9._\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")
 
 
 def _listed(value: object) -> object:
     """Split a list that is written with commas, as it is in the environment."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+
+_EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Pages: TypeAlias = Literal["off", "reveal", "all"]
@@ -60,6 +63,7 @@ class Settings(BaseSettings):
     master_api_key: SecretStr | None = None
     master_encryption_key: SecretStr | None = None
     public_url: str | None = None
+    allowed_hosts: Listed = ()
     trusted_proxies: Listed = ()
     cors_origins: Listed = ()
     org_reads: Literal["protected", "public"] = "protected"
@@ -142,6 +146,13 @@ class Settings(BaseSettings):
             raise ValueError("must be http(s)://host with an optional port and path, and nothing else")
         return value.rstrip("/")
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if value != ("*",) and not all(hosts.canonical(host) for host in value):
+            raise ValueError("must list hosts such as drop.example.org, without scheme and port, or be *")
+        return value
+
     @field_validator("instance_name")
     @classmethod
     def _is_a_line(cls, value: str | None) -> str | None:
@@ -195,6 +206,22 @@ class Settings(BaseSettings):
             default_ttl_seconds=self.default_ttl_seconds,
             max_ttl_seconds=self.max_ttl_seconds,
         )
+
+    @property
+    def meant_hosts(self) -> frozenset[str] | None:
+        """The hosts, in their one form, by which requests may name this server beside loopback; None: any."""
+        if self.allowed_hosts == ("*",):
+            return None
+        named = [*self.allowed_hosts]
+        if self.public_url is not None:
+            named.append(urlsplit(self.public_url).hostname or "")
+        if not named and not hosts.is_loopback(hosts.canonical(self.host) or ""):
+            return None
+        if self.host not in _EVERY_ADDRESS:
+            # What it listens on is the address that the commands beside the daemon use.
+            named.append(self.host)
+        found = frozenset(name for host in named if (name := hosts.canonical(host)) is not None)
+        return frozenset(name for name in found if not hosts.is_loopback(name))
 
     @property
     def public_caps(self) -> Caps:

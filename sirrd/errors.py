@@ -4,6 +4,8 @@
 
     SirrdError                      code, hint
     ├── RequestError                the request itself is wrong: nothing was looked up
+    │   ├── BadHost                 several hosts are named, or none that is one
+    │   ├── WrongHost               the request is meant for another server
     │   ├── NoRoute                 no such path
     │   ├── MethodNotAllowed        the path exists, the method does not
     │   ├── RateLimited             too many requests from this address: carries how long to wait
@@ -71,6 +73,18 @@ class SirrdError(Exception):
 
 class RequestError(SirrdError):
     """The request is refused before any record is looked at."""
+
+
+class BadHost(RequestError):
+    """The request names several hosts, or something that is no host."""
+
+    code = "bad_host"
+
+
+class WrongHost(RequestError):
+    """The request names a host that does not mean this server."""
+
+    code = "wrong_host"
 
 
 class NoRoute(RequestError):

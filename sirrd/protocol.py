@@ -24,6 +24,8 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from sirrd import head
+
 IDLE_SECONDS: Final = 75
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 500
@@ -263,9 +265,11 @@ class Protocol(HttpToolsProtocol):
                 data = self._head_without_upgrade() + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            except httptools.HttpParserError:
-                self.logger.warning(_NOT_HTTP)
-                self.send_400_response(_NOT_HTTP)
+            except httptools.HttpParserError as error:
+                reason = error.__context__
+                text = str(reason) if isinstance(reason, head.BadHead) else _NOT_HTTP
+                self.logger.warning(text)
+                self.send_400_response(text)
                 return
             else:
                 return
@@ -311,7 +315,8 @@ class Protocol(HttpToolsProtocol):
         if self._asks_for_upgrade():
             return  # it comes again without its wish
         self._unread_bytes = 0
-        scope, version, url = self.scope, self.parser.get_http_version(), httptools.parse_url(self.url)
+        scope, version = self.scope, self.parser.get_http_version()
+        url = head.target_of(self.url, version=version, fields=self.headers)
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
         scope["raw_path"] = url.path

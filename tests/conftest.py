@@ -118,6 +118,8 @@ def settings_for(data_dir: Path, **changes: Any) -> Settings:
         "master_encryption_key": MASTER_KEY,
         "min_free_bytes": 0,
         "log_format": "json",
+        # The clients of the tests call the server by this name, as if it were known by it.
+        "allowed_hosts": ("sirrd.test",),
         "prune_interval_seconds": 0,
     }
     return Settings(**(given | changes))

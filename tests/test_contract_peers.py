@@ -52,13 +52,16 @@ def seen_from(daemon: Daemon, address: str) -> httpx.AsyncClient:
         ({"public_url": "https://drop.example:8443/under/here/"}, PROXY, {}, "https://drop.example:8443/under/here"),
         ({"public_url": "https://drop.example/x", **TRUSTING}, PROXY, PROXIED, "https://drop.example/x"),
         ({"public_url": "https://drop.example/x"}, PROXY, {"Host": "evil.example"}, "https://drop.example/x"),
+        ({}, PROXY, {"Host": "my_sirrd:41200"}, "http://my_sirrd:41200"),
+        (TRUSTING, PROXY, {"X-Forwarded-Host": "my_sirrd"}, "http://my_sirrd"),
+        ({}, PROXY, {"Host": "Other.Example.:80"}, "http://Other.Example.:80"),
     ],
 )
 async def test_the_url_is_the_one_that_people_reach(
     start: Start, settings: Mapping[str, Any], address: str, sent: Mapping[str, str], base: str
 ) -> None:
     """`SIRR_PUBLIC_URL` wins over everything; else a trusted proxy, and nobody else, may say how it was reached."""
-    async with start(**settings) as daemon, seen_from(daemon, address) as client:
+    async with start(allowed_hosts="*", **settings) as daemon, seen_from(daemon, address) as client:
         stored = (await client.post("/secrets", json={"value": "v"}, headers=sent)).json()
         assert stored["url"] == f"{base}/s/{stored['id']}"
 
@@ -66,8 +69,6 @@ async def test_the_url_is_the_one_that_people_reach(
 @pytest.mark.parametrize(
     "hosts",
     [
-        [],
-        [b""],
         [b"evil.example/x"],
         [b"evil.example/secrets?"],
         [b"x/secrets?"],
@@ -81,17 +82,38 @@ async def test_the_url_is_the_one_that_people_reach(
         [b"evil.example\x00"],
         [b"\xff\xfe"],
         [b"-evil.example"],
+        [b"evil..example"],
+        [b"[::1"],
+        [b"[:::1]"],
+        [b"[127.0.0.1]"],
+        [b"[fe80::1%25eth0]"],
+        [b"evil.example:65536"],
+        ["bücher.example".encode()],
+        [b"e" * 64 + b".example"],
         [b"evil.example", b"sirrd.test"],
     ],
 )
-async def test_a_hostile_host_changes_neither_url_nor_route(daemon: Daemon, hosts: Sequence[bytes]) -> None:
-    """A `Host` that is missing, doubled or malformed makes no URL and no other path: the socket's address stands in."""
+@pytest.mark.parametrize("allowed", ["*", "sirrd.test"])
+async def test_a_hostile_host_is_refused(start: Start, allowed: str, hosts: Sequence[bytes]) -> None:
+    """A `Host` that is doubled or malformed is 400 on every path, whoever may be meant, and nothing is done."""
     headers = [BEARER, JSON, *((b"host", host) for host in hosts)]
-    answer = await ask(daemon, "POST", "/secrets", headers, [b'{"value": "v"}'])
-    stored = json.loads(answer.body)
-    assert stored["url"] == f"http://127.0.0.1:39999/s/{stored['id']}"
-    assert (await ask(daemon, "GET", "/secrets", headers[2:])).status == 401
-    assert (await ask(daemon, "GET", "/nowhere", headers)).status == 404
+    async with start(allowed_hosts=allowed) as daemon:
+        for method, path in (("POST", "/secrets"), ("GET", "/health"), ("GET", "/nowhere"), ("OPTIONS", "/secrets")):
+            answer = await ask(daemon, method, path, headers, [b'{"value": "v"}'])
+            assert (answer.status, json.loads(answer.body)["code"]) == (400, "bad_host")
+        assert (await daemon.client.get("/secrets")).json() == {"secrets": []}
+
+
+@pytest.mark.parametrize(("sent", "version"), [([], "1.0"), ([(b"host", b"")], "1.1"), ([(b"host", b"")], "1.0")])
+async def test_without_a_host_the_url_has_the_address_of_the_socket(
+    start: Start, sent: list[tuple[bytes, bytes]], version: str
+) -> None:
+    """HTTP/1.0 needs no `Host`, and it may be empty: then links have the address that the request came to."""
+    async with start(allowed_hosts="*") as daemon:
+        headers = [BEARER, JSON, *sent]
+        answer = await ask(daemon, "POST", "/secrets", headers, [b'{"value": "v"}'], version=version)
+        stored = json.loads(answer.body)
+        assert stored["url"] == f"http://127.0.0.1:39999/s/{stored['id']}"
 
 
 @pytest.mark.parametrize(

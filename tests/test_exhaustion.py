@@ -43,7 +43,7 @@ protocol.MAX_UNREAD_BYTES = {UNREAD_BYTES}
 server._SWEEP_TICKS = 1
 sys.exit(cli.main(["serve"]))
 """
-HOST: Final = b"Host: x\r\n"
+HOST: Final = b"Host: localhost\r\n"
 JSON: Final = b"Content-Type: application/json\r\n"
 CHUNKED: Final = b"Transfer-Encoding: chunked\r\n\r\n"
 BEARER: Final = f"Authorization: Bearer {API_KEY}\r\n".encode()
@@ -258,7 +258,7 @@ def test_a_body_that_drips_is_waited_for(launch: Launch) -> None:
 def test_requests_that_do_not_wait_for_answers_stay_as_they_came(daemon: Daemon, target: bytes, *, reads: bool) -> None:
     """Clients that pipeline without end, whether or not they take the answers, hold little more than what they sent."""
     rounds = itertools.count()
-    with hostile(daemon, b"", b"GET %b HTTP/1.1\r\n\r\n" % target * 1000, reads=reads) as clients:
+    with hostile(daemon, b"", b"GET %b HTTP/1.1\r\n%b\r\n" % (target, HOST) * 1000, reads=reads) as clients:
         pump(clients, daemon, lambda: next(rounds) > 10)
         assert sum(client.sent for client in clients) > CLIENTS * 100_000
     assert daemon.grew() < PIPELINED_GROWTH

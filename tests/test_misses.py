@@ -102,7 +102,7 @@ def answer(address: str, way: Asked, name: str) -> bytes:
     """Ask in plain bytes, and return all that came back but for what may differ."""
     bearer = f"Authorization: Bearer {API_KEY}\r\n" if way.protected else ""
     body = "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}" if way.method == "PATCH" else "\r\n"
-    head = f"{way.method} {way.form.format(name)} HTTP/1.1\r\nHost: x\r\n{bearer}Connection: close\r\n"
+    head = f"{way.method} {way.form.format(name)} HTTP/1.1\r\nHost: localhost\r\n{bearer}Connection: close\r\n"
     return re.sub(rb"\r\n(date|x-request-id): [^\r]+", rb"\r\n\1", said(address, (head + body).encode()))
 
 

@@ -213,8 +213,8 @@ class Served:
                 await asyncio.sleep(0)
 
 
-WISH = b"POST /first HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
-NEXT = b"GET /next HTTP/1.1\r\n\r\n"
+WISH = b"POST /first HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+NEXT = b"GET /next HTTP/1.1\r\nHost: localhost\r\n\r\n"
 FRAMED = [
     b"Content-Length: %d\r\n\r\n%b" % (len(NEXT), NEXT),
     b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(NEXT), NEXT),
@@ -235,7 +235,7 @@ async def test_the_body_of_a_request_that_wishes_for_an_upgrade_is_its_body(fram
 async def test_a_request_for_a_tunnel_is_the_last() -> None:
     """What follows it was meant for another end."""
     served = Served()
-    await served.gets(b"CONNECT /first HTTP/1.1\r\n\r\n" + NEXT, NEXT)
+    await served.gets(b"CONNECT /first HTTP/1.1\r\nHost: localhost\r\n\r\n" + NEXT, NEXT)
     assert served.asked == [("CONNECT", "/first", b"")]
     assert served.pipe.is_closed
 
@@ -336,7 +336,7 @@ async def test_much_is_not_held_back() -> None:
 async def test_a_request_is_told_to_continue_after_the_answer_before_it() -> None:
     """Both are written within one turn, and the client tells them apart by their order."""
     served = Served()
-    wait = b"POST /second HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    wait = b"POST /second HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     await served.gets(NEXT + wait, b"ok")
     assert [piece.split(b"\r\n", 1)[0].split(b" ", 1)[1] for piece in served.pipe.written] == [
         b"200 OK",

@@ -1,8 +1,9 @@
 """Puts the application together: read this first.
 
-A request passes `Edge` (headers, log line), `Cors` (only if origins are listed), `Net` (answers exceptions, by the
-table in `problems`), `Limiter` (only if a rate is set, or anyone may store), the route table in `routes`, and a handler
-in `secrets`, `operator` or `reveal`, which calls `DeadDrop`; `create` and `assets` only show something.
+A request passes `Edge` (who is meant, headers, log line), `Cors` (only if origins are listed), `Net` (answers
+exceptions, by the table in `problems`), `Limiter` (only if a rate is set, or anyone may store), the route table in
+`routes`, and a handler in `secrets`, `operator` or `reveal`, which calls `DeadDrop`; `create` and `assets` only show
+something.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sirrd.entropy import Entropy, SystemEntropy
 from sirrd.http.context import Context, Readiness
 from sirrd.http.cors import Cors
 from sirrd.http.edge import Edge, Net
+from sirrd.http.hosts import Hosts
 from sirrd.http.peers import Peers
 from sirrd.http.routes import Routes
 from sirrd.log import RequestLog, default_format, stderr
@@ -104,7 +106,8 @@ def create_app(
     served = Net(served)
     if settings.cors_origins:
         served = Cors(served, origins=settings.cors_origins)
-    served = Edge(served, peers=context.peers, log=log, clock=clock, entropy=entropy)
+    hosts = Hosts(meant=settings.meant_hosts, peers=context.peers)
+    served = Edge(served, hosts=hosts, peers=context.peers, log=log, clock=clock, entropy=entropy)
     return Application(served, lifespan=lifespan)
 
 

@@ -36,6 +36,7 @@ class Trace:
         caller: The caller's kind.
         fingerprint: The secret's.
         status: Of the answer, once its head is out; 0 before.
+        is_meant: Whether the request is meant for this server.
     """
 
     request_id: str
@@ -44,6 +45,7 @@ class Trace:
     caller: str = "-"
     fingerprint: str | None = None
     status: int = 0
+    is_meant: bool = True
 
 
 @dataclass

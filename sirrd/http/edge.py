@@ -1,4 +1,4 @@
-"""The outermost layer, with headers on every answer and the request's line in the log; and the net under exceptions."""
+"""The outermost layer: who is meant, headers for every answer, the line in the log; and the net under exceptions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sirrd.clock import Clock
 from sirrd.entropy import Entropy
 from sirrd.http import problems
 from sirrd.http.context import Trace
+from sirrd.http.hosts import Hosts
 from sirrd.http.peers import Peers
 from sirrd.log import RequestLine, RequestLog
 
@@ -36,8 +37,11 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "O
 class Edge:
     """Wraps the whole application."""
 
-    def __init__(self, app: ASGIApp, *, peers: Peers, log: RequestLog, clock: Clock, entropy: Entropy) -> None:
+    def __init__(
+        self, app: ASGIApp, *, hosts: Hosts, peers: Peers, log: RequestLog, clock: Clock, entropy: Entropy
+    ) -> None:
         self._app = app
+        self._hosts = hosts
         self._peers = peers
         self._log = log
         self._clock = clock
@@ -56,7 +60,8 @@ class Edge:
             return send(message)
 
         try:
-            await self._app(scope, receive, stamped)
+            # A request that is meant for another server meets no other layer.
+            await (self._hosts.refusal(scope) or self._app)(scope, receive, stamped)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else "OTHER"
             took = time.perf_counter() - began

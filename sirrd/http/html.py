@@ -90,15 +90,16 @@ def page(
     static = f"{root}static/{assets.VERSION}"
     state: State = scope["state"]
     context = state["context"]
-    host = context.peers.origin(scope).partition("://")[2]
-    name = context.instance_name or host
+    # Who asked for another host is told neither that one nor the own.
+    host = context.peers.origin(scope).partition("://")[2] if state["trace"].is_meant else ""
+    name = context.instance_name or host or "sirrd"
     text = filled(
         "frame",
         words,
         TITLE=f"{escape(title)} · {escape(name)}",
         STATIC=static,
         SCRIPT="" if module is None else f'<script type="module" src="{static}/{module}.mjs"></script>\n',
-        INSTANCE=escape(name) if name == host else f"{escape(name)} <small>{escape(host)}</small>",
+        INSTANCE=escape(name) if name == host or not host else f"{escape(name)} <small>{escape(host)}</small>",
         BODY=body,
         LANGUAGES=_languages(words) if switches else "",
     ).encode()

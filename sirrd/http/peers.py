@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
-import re
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 from starlette.types import Scope
 
+from sirrd import hosts
+
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 _OWN_PORTS: Final = {"http": ":80", "https": ":443"}
-_HOST: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
 
 def fields(scope: Scope, name: bytes) -> list[bytes]:
@@ -71,30 +70,30 @@ class Peers:
         # Browsers leave the scheme's own port out.
         return f"{scheme}://{rest.partition('/')[0].removesuffix(_OWN_PORTS[scheme])}"
 
+    def forwarded_host(self, scope: Scope) -> hosts.Host | None:
+        """Return the host that the client asked a proxy for, if we trust the proxy and what it says is a host."""
+        forwarded = _listed(scope, b"x-forwarded-host") if self._is_forwarded(scope) else []
+        return hosts.parse(forwarded[-1].encode("latin-1")) if forwarded else None
+
     def _requested(self, scope: Scope) -> str:
-        scheme, hosts = scope.get("scheme", "http"), fields(scope, b"host")
-        client = scope.get("client")
-        if client and self._trusts(client[0]):
+        scheme, sent = scope.get("scheme", "http"), fields(scope, b"host")
+        if self._is_forwarded(scope):
             protocols = _listed(scope, b"x-forwarded-proto")
             if protocols and protocols[-1].lower() in {"http", "https"}:
                 scheme = protocols[-1].lower()
-            forwarded = _listed(scope, b"x-forwarded-host")
-            if forwarded and _HOST.fullmatch(forwarded[-1]):
-                return f"{scheme}://{forwarded[-1]}"
-        return f"{scheme}://{(_well_formed(hosts[0]) if len(hosts) == 1 else None) or _own_address(scope)}"
+        host = self.forwarded_host(scope) or (hosts.parse(sent[0]) if len(sent) == 1 else None)
+        return f"{scheme}://{_own_address(scope) if host is None else host.authority}"
+
+    def _is_forwarded(self, scope: Scope) -> bool:
+        """Tell whether a proxy that we trust passes the request on."""
+        client = scope.get("client")
+        return client is not None and self._trusts(client[0])
 
     def _trusts(self, text: str) -> bool:
         if not self._trusted:
             return False
         address = _parsed(text)
         return address is not None and any(address in network for network in self._trusted)
-
-
-@functools.lru_cache(maxsize=64)
-def _well_formed(host: bytes) -> str | None:
-    """Return the value of a `Host` field, unless it is malformed."""
-    text = host.decode("latin-1")
-    return text if _HOST.fullmatch(text) else None
 
 
 def _listed(scope: Scope, name: bytes) -> list[str]:

@@ -30,6 +30,8 @@ class Problem(NamedTuple):
 
 
 TABLE: Final[dict[type[SirrdError], Problem]] = {
+    errors.BadHost: Problem(400, "the request must name one host"),
+    errors.WrongHost: Problem(421, "this server is not known by that host"),
     errors.NoRoute: Problem(404, "there is nothing at this address"),
     errors.MethodNotAllowed: Problem(405, "this address does not take that method"),
     errors.RateLimited: Problem(429, "too many requests from this network address; try again later"),
@@ -68,6 +70,7 @@ _COUNTED: Final[dict[type[SirrdError], Action]] = {
     errors.Unauthorised: Action.DENIED,
     errors.RateLimited: Action.LIMITED,
     errors.ForeignRequest: Action.REFUSED,
+    errors.WrongHost: Action.REFUSED,
 }
 
 
