@@ -663,6 +663,18 @@ def test_the_status_follows_the_secret(site: Site, sender: Visitor) -> None:
     assert {request.method for request in sender.requests if link.split("#")[0][-64:] in request.url} == {"HEAD"}
 
 
+@pytest.mark.parametrize(("status", "kind"), [(405, "application/json"), (200, "text/html"), (404, "text/html")])
+def test_a_status_that_cannot_be_checked(sender: Visitor, status: int, kind: str) -> None:
+    """Where looking is refused, or something else than sirrd answers, nothing is claimed."""
+    type_value(sender.page, "s3cret")
+    made(sender)
+    sender.page.route("**/secrets/*", lambda route: route.fulfill(status=status, content_type=kind))
+    sender.presses(ENGLISH.check)
+    sender.sees(ENGLISH.status_unknown)
+    assert [look.headers.get("x-sirr-look") for look in sender.asked("HEAD", "/secrets/")] == ["true"]
+    assert sender.page.get_by_role("button", name=ENGLISH.check).is_visible()
+
+
 def test_the_status_of_what_seals(site: Site, sender: Visitor) -> None:
     """A secret that is kept is closed after its last read."""
     type_value(sender.page, "s3cret")

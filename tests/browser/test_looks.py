@@ -133,6 +133,16 @@ def test_axe_finds_nothing_in_any_language(site: Site, visit: Visit, tag: str, p
     assert visitor.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("question", [sure, which])
+def test_a_question_stands_in_the_middle(site: Site, visit: Visit, question: Callable[[Site, Page], None]) -> None:
+    """A dialogue has as much room above it as below."""
+    visitor = visit()
+    question(site, visitor.page)
+    box = visitor.page.locator("dialog[open]").bounding_box()
+    assert box is not None
+    assert abs(box["y"] - (900 - box["y"] - box["height"])) <= 1
+
+
 # By keyboard.
 
 

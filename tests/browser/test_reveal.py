@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Error, Route
@@ -513,6 +513,46 @@ def test_offline_spends_nothing(site: Site, visit: Visit) -> None:
     assert revealed(visitor) == "s3cret"
 
 
+NO_LOOKS: Final = {
+    "405": (405, "application/json"),
+    "501": (501, "text/html"),
+    "look_only": (403, "application/json"),
+    "forbidden": (403, "text/html"),
+    "a page of something else": (200, "text/html"),
+    "a miss of something else": (404, "text/html"),
+}
+
+
+@pytest.mark.parametrize("refusal", NO_LOOKS)
+def test_where_looking_is_refused_the_page_goes_on(site: Site, visit: Visit, refusal: str) -> None:
+    """Who may not look may still read: the value is shown, and what could not be checked is said."""
+    status, kind = NO_LOOKS[refusal]
+    link = site.seal(max_reads=2)
+    visitor = opened(visit, link)
+
+    def answer(route: Route) -> None:
+        if route.request.method == "HEAD":
+            route.fulfill(status=status, content_type=kind)
+        else:
+            route.continue_()
+
+    visitor.page.route("**/secrets/*", answer)
+    assert revealed(visitor) == "s3cret"
+    visitor.sees(ENGLISH.shown_unchecked)
+    assert site.spent(link) == 1
+
+
+def test_a_look_says_what_it_is(site: Site, visit: Visit) -> None:
+    """Whoever makes a GET of it takes that along, and the server knows it for a look."""
+    visitor = opened(visit, site.seal())
+    revealed(visitor)
+    visitor.sees(ENGLISH.shown_last)
+    looks = visitor.asked("HEAD", "/secrets/")
+    assert [look.headers.get("x-sirr-look") for look in looks] == ["true", "true"]
+    (read,) = visitor.asked("GET", "/secrets/")
+    assert "x-sirr-look" not in read.headers
+
+
 @pytest.mark.parametrize("how", ["abort", "bad gateway", "half", "foreign"])
 def test_an_answer_that_does_not_arrive_is_not_called_unspent(site: Site, visit: Visit, how: str) -> None:
     """Where the answer is lost on the way nobody knows whether the read was spent, and the page does not pretend to."""
@@ -563,8 +603,11 @@ def test_every_refusal_has_its_words(site: Site, visit: Visit, status: int, code
 
     visitor.page.route("**/secrets/*", refuse)
     visitor.presses(REVEAL)
+    if (method, status) == ("HEAD", 403):  # Looking alone is refused, and that says nothing of the secret.
+        visitor.page.locator("#value:focus").wait_for()
+        return
     # A HEAD has no code: what its status alone says is enough.
-    expected = {403: "unavailable", 500: "unavailable"}.get(status, name) if method == "HEAD" else name
+    expected = "unavailable" if (method, status) == ("HEAD", 500) else name
     visitor.page.locator(f'[data-notice="{expected}"]:focus').wait_for()
     assert visitor.page.locator("main > section:visible").count() == 1
 

@@ -1,7 +1,7 @@
 // The page that makes dead drops. The key of a link, and the API key of the server, are in its memory and nowhere else.
 
 import { keysOf, labelsOf, newFragment, parseFragment, seal, sealedSize } from "./link.mjs";
-import { $, begun, copies, counted, isBusy, localTime, once, onLeaving, size, soon, text } from "./page.mjs";
+import { $, begun, copies, counted, isBusy, localTime, look, once, onLeaving, size, soon, text } from "./page.mjs";
 import { qr } from "./qr.mjs";
 
 const form = $("create");
@@ -169,16 +169,15 @@ async function check() {
   const { id, endsAt } = made;
   const isCurrent = asking();
   try {
-    const answer = await fetch(`secrets/${id}`, { method: "HEAD", cache: "no-store" });
+    const { state, viewed, left } = await look(`secrets/${id}`);
     if (!isCurrent()) return;
-    const [n, remaining] = ["Read-Count", "Reads-Remaining"].map((name) => answer.headers.get(`X-Sirr-${name}`));
     // The server counts whole seconds, so it may have been this much earlier.
     const gone = Date.now() >= endsAt - 1500 ? "status_expired" : "status_gone";
-    if (answer.status === 404) watch(text(gone), true);
-    else if (answer.status === 410) watch(text("status_sealed"));
-    else if (!answer.ok) watch(text("status_unknown"));
-    else if (n === "0") watch(text("status_unopened"));
-    else watch(`${counted("viewed", n)} ${remaining === "unlimited" ? text("often_unlimited") : counted("left", remaining)}`);
+    if (state === "gone") watch(text(gone), true);
+    else if (state === "sealed") watch(text("status_sealed"));
+    else if (state !== "there") watch(text("status_unknown"));
+    else if (viewed === "0") watch(text("status_unopened"));
+    else watch(`${counted("viewed", viewed)} ${left === "unlimited" ? text("often_unlimited") : counted("left", left)}`);
   } catch {
     if (isCurrent()) watch(text("status_unknown"));
   }

@@ -38,6 +38,23 @@ export function size(bytes) {
   return `${(Math.floor((bytes / divisor) * 10) / 10).toLocaleString(locale)} ${unit}`;
 }
 
+/** Looks at a secret, which spends nothing; a proxy may make a GET of it, so it says what it is meant to be. */
+export async function look(secret) {
+  const headers = { "X-Sirr-Look": "true" };
+  const answer = await fetch(secret, { method: "HEAD", headers, cache: "no-store" });
+  const [viewed, left] = ["Read-Count", "Reads-Remaining"].map((name) => answer.headers.get(`X-Sirr-${name}`));
+  return { state: stateOf(answer, left), viewed, left };
+}
+
+/** Says "unknown" where a look is refused, or answered by something that is no sirrd: then nobody has looked. */
+function stateOf({ ok, status, headers }, left) {
+  if (ok) return left === null ? "unknown" : "there";
+  if (status === 429) return "limited";
+  if (status >= 500 && status !== 501) return "unavailable";
+  const isOurs = headers.get("Content-Type")?.startsWith("application/json");
+  return (isOurs && { 404: "gone", 410: "sealed" }[status]) || "unknown";
+}
+
 /** Copies a text; where the browser gives no clipboard to the page, by selecting the field that shows it. */
 async function copy(exact, field) {
   try {

@@ -2,7 +2,7 @@
 // pressed for anything that cannot work: a link without its key, a browser without cryptography, a passed expiry.
 
 import { keysOf, open, parseFragment, textOf } from "./link.mjs";
-import { $, begun, copies, counted, isBusy, once, onLeaving, size, text } from "./page.mjs";
+import { $, begun, copies, counted, isBusy, look, once, onLeaving, size, text } from "./page.mjs";
 
 const form = $("reveal");
 const button = form.querySelector("button");
@@ -67,18 +67,11 @@ const NAMES = {
   busy: "unavailable",
   storage_unavailable: "unavailable",
 };
-const STATUSES = { 404: "gone", 410: "sealed", 429: "limited" };
 
-const peek = () => fetch(secret, { method: "HEAD", cache: "no-store" });
-
-/** Looks whether the secret is there, which spends nothing. Returns the name of a notice, or null. */
-async function missing() {
-  try {
-    const answer = await peek();
-    return answer.ok ? null : (STATUSES[answer.status] ?? "unavailable");
-  } catch {
-    return "offline";
-  }
+/** Looks what hinders, which spends nothing. Returns the name of a notice; null too where looking is not possible. */
+async function hindering() {
+  const { state } = await look(secret).catch(() => ({ state: "offline" }));
+  return ["there", "unknown"].includes(state) ? null : state;
 }
 
 /** Asks for the secret: the only request of this page that spends. Returns {value}, or {name} of what went wrong. */
@@ -99,7 +92,7 @@ async function reveal() {
   if ($("offer").hidden || $("ask").hidden !== wasHidden) return;
   const link = fragment;
   const passphrase = $("passphrase").value;
-  const hindrance = await missing();
+  const hindrance = await hindering();
   // The server tells whole seconds, so it may have been this much earlier.
   if (hindrance === "gone" && Date.now() >= expiresAt - 1500) return notice("expired");
   if (hindrance) return notice(hindrance);
@@ -154,17 +147,10 @@ function present({ name, data }) {
 }
 
 async function sayWhatIsLeft() {
-  let left = "";
-  try {
-    const answer = await peek();
-    const n = answer.headers.get("X-Sirr-Reads-Remaining");
-    if (answer.status === 404) left = text("shown_last");
-    else if (answer.status === 410) left = text("shown_sealed");
-    else if (answer.ok) left = n === "unlimited" ? text("often_unlimited") : counted("left", n);
-  } catch {
-    // Without an answer nothing is claimed.
-  }
-  $("left").textContent = left;
+  const { state, left } = await look(secret).catch(() => ({}));
+  const said = { gone: "shown_last", sealed: "shown_sealed" }[state] ?? "shown_unchecked";
+  if (state !== "there") $("left").textContent = text(said);
+  else $("left").textContent = left === "unlimited" ? text("often_unlimited") : counted("left", left);
 }
 
 const kept = () => (isUnsaved = false);

@@ -83,6 +83,7 @@ GERMAN = Words(
     shown_title="Das Geheimnis",
     shown_last="Es ist jetzt vom Server gelöscht und lässt sich nicht noch einmal abrufen. Sichern Sie, was Sie brauchen.",
     shown_sealed="Keine Abrufe mehr übrig. Sichern Sie, was Sie brauchen.",
+    shown_unchecked="Wie viele Abrufe übrig sind, lässt sich nicht prüfen. Sichern Sie, was Sie brauchen.",
     left_one="Noch 1 Abruf übrig.",
     left_more="Noch {n} Abrufe übrig.",
     shown_file="Datei: {name} ({size})",

@@ -83,6 +83,7 @@ ENGLISH = Words(
     shown_title="The secret",
     shown_last="It’s deleted from the server now, so you can’t view it again. Save what you need.",
     shown_sealed="No views left. Save what you need.",
+    shown_unchecked="Can’t check how many views are left. Save what you need.",
     left_one="1 view left.",
     left_more="{n} views left.",
     shown_file="File: {name} ({size})",

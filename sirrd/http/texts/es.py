@@ -83,6 +83,7 @@ SPANISH = Words(
     shown_title="El secreto",
     shown_last="Ya se ha eliminado del servidor y no podrá verlo otra vez. Guarde lo que necesite.",
     shown_sealed="No quedan visualizaciones. Guarde lo que necesite.",
+    shown_unchecked="No se puede comprobar cuántas visualizaciones quedan. Guarde lo que necesite.",
     left_one="Queda 1 visualización.",
     left_more="Quedan {n} visualizaciones.",
     shown_file="Archivo: {name} ({size})",

@@ -83,6 +83,7 @@ FRENCH = Words(
     shown_title="Le secret",
     shown_last="Il est maintenant supprimé du serveur et ne peut plus être consulté. Conservez ce qu’il vous faut.",
     shown_sealed="Aucune consultation restante. Conservez ce qu’il vous faut.",
+    shown_unchecked="Impossible de vérifier le nombre de consultations restantes. Conservez ce qu’il vous faut.",
     left_one="1 consultation restante.",
     left_more="{n} consultations restantes.",
     shown_file="Fichier : {name} ({size})",

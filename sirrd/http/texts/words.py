@@ -97,6 +97,7 @@ class Words:
     shown_title: str
     shown_last: str
     shown_sealed: str
+    shown_unchecked: str
     left_one: str
     left_more: str
     shown_file: str

@@ -83,6 +83,7 @@ CHINESE = Words(
     shown_title="机密信息",
     shown_last="它已从服务器上删除，无法再次查看。请保存您需要的内容。",
     shown_sealed="查看次数已用完。请保存您需要的内容。",
+    shown_unchecked="无法查询剩余查看次数。请保存您需要的内容。",
     left_one="还可查看 1 次。",
     left_more="还可查看 {n} 次。",
     shown_file="文件：{name}（{size}）",
