@@ -29,7 +29,7 @@ CONFIG_FILE: Final = "sirrd.toml"
 SECRETS: Final = ("database_url", "master_api_key", "master_encryption_key")
 """Settings that may also be given as `SIRR_<NAME>_FILE`, and are never shown."""
 
-CLIENT_VARIABLES: Final = frozenset({"SIRR_SERVER", "SIRR_TOKEN", "SIRR_ORG"})
+CLIENT_VARIABLES: Final = frozenset({"SIRR_SERVER", "SIRR_TOKEN", "SIRR_ORG", "SIRR_PASSPHRASE_FILE"})
 _BODY_ROOM_BYTES: Final = 64 * 1024
 _PUBLIC_LIMITS: Final = ("public_max_ttl_seconds", "public_max_value_bytes", "public_creates_per_hour")
 _ORIGIN = re.compile(r"https?://[a-z0-9._\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -30,6 +31,7 @@ _PLACES: Final = {
     "<fingerprint>": "[0-9a-f]{16}",
     "<server>": r"http://127\.0\.0\.1:\d+",
     "<soon>": "in (59|60) min",
+    "<days>": "[67]",
     "<path>": r"/\S+/sirr\.json",
 }
 _PATIENCE_SECONDS: Final = 20
@@ -191,7 +193,7 @@ def test_a_passphrase_is_asked_for_twice_and_again_by_whoever_reads(env: dict[st
     assert terminal.end() == 0
     assert "horse" not in terminal.shown
     link = terminal.shown.split()[-1]
-    for word, code, shown in (("wrong", 7, "not its proof"), ("correct horse", 0, "s3cret")):
+    for word, code, shown in (("wrong", 7, "this is not the passphrase"), ("correct horse", 0, "s3cret")):
         reader = Terminal(["sirr", "get", link], env)
         reader.until("Passphrase: ")
         reader.type(word)
@@ -312,14 +314,14 @@ def test_a_terminal_without_the_letters_gets_the_bytes(env: dict[str, str]) -> N
 
 
 def test_a_command_that_cannot_take_a_value_loses_none(env: dict[str, str]) -> None:
-    """An environment holds no NUL; what was read is kept in a file."""
+    """An environment holds no NUL; what was read is kept in a file, in a form that holds it."""
     for key, value in (("A", b"one"), ("B", b"t\0wo")):
         subprocess.run(["sirr", "set", key, "--org", "acme"], input=value, env=env, check=True, capture_output=True)
     command = ["sirr", "run", "--org", "acme", "--", "true"]
     ran = subprocess.run(command, env=env, capture_output=True, cwd=env["HOME"], check=False)
-    assert ran.returncode == 1
-    assert b"what was read is in secrets.env" in ran.stderr
-    assert (Path(env["HOME"]) / "secrets.env").read_bytes().startswith(b"A=one\nB='t\0wo'")
+    assert ran.returncode == 125
+    assert b"what was read is in secrets.json" in ran.stderr
+    assert json.loads((Path(env["HOME"]) / "secrets.json").read_text()) == {"A": "one", "B": "t\0wo"}
 
 
 def test_a_kept_path_does_not_choose_the_command(env: dict[str, str]) -> None:
@@ -327,12 +329,13 @@ def test_a_kept_path_does_not_choose_the_command(env: dict[str, str]) -> None:
     subprocess.run(
         ["sirr", "set", "PATH", "--org", "acme"], input=b"/nowhere", env=env, check=True, capture_output=True
     )
-    command = ["sirr", "run", "--org", "acme", "--", "sh", "-c", "echo $PATH"]
+    command = ["sirr", "run", "--org", "acme", "--allow", "PATH", "--", "sh", "-c", "echo $PATH"]
     assert subprocess.run(command, env=env, capture_output=True, check=True).stdout == b"/nowhere\n"
 
 
-def test_what_does_not_open_is_written_and_told(env: dict[str, str]) -> None:
-    """The read is spent: what came is kept, and the exit code is not that of success."""
+@pytest.mark.parametrize("more", [[], ["--output", "there"]])
+def test_what_does_not_open_is_never_written_as_if_it_did(env: dict[str, str], more: list[str]) -> None:
+    """Whoever runs the server chose it. The read is spent, so it is kept, and said, under a name that says so."""
     link = pushed(env, b"s3cret", "--keep")
     identity, _, fragment = link.rpartition("/")[2].partition("#")
     lock = Fragment.parse(fragment).keys().lock
@@ -341,9 +344,12 @@ def test_what_does_not_open_is_written_and_told(env: dict[str, str]) -> None:
         json={"value": "other", "lock": lock},
         headers={"Authorization": f"Bearer {API_KEY}"},
     ).raise_for_status()
-    ran = subprocess.run(["sirr", "get", link], env=env, capture_output=True, check=False)
-    assert (ran.returncode, ran.stdout) == (1, b"other")
+    command = ["sirr", "get", "-", *more]
+    ran = subprocess.run(command, input=link.encode(), env=env, capture_output=True, cwd=env["HOME"], check=False)
+    assert (ran.returncode, ran.stdout) == (1, b"")
     assert b"does not open" in ran.stderr
+    assert (Path(env["HOME"]) / "unopened").read_bytes() == b"other"
+    assert not (Path(env["HOME"]) / "there").exists()
 
 
 def test_login_replaces_what_cannot_be_read(env: dict[str, str]) -> None:

@@ -1,14 +1,16 @@
-"""What people type and see: durations, reads, values, passphrases, environment files."""
+"""What people type and see: durations, reads, passphrases, files and their names."""
 
 from __future__ import annotations
 
 import mimetypes
+import os
 import re
 import secrets
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
+from sirrd.clock import SystemClock
 from sirrd.link import MAX_NAME_BYTES, Content
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -16,24 +18,48 @@ _DURATION: Final = re.compile(
     r"(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s?)?"
 )
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_UNQUOTED: Final = re.compile(r"[A-Za-z0-9_./:@%+,=-]+")
 _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _LONGEST_NAME_BYTES: Final = 200  # with room for a number before it
+_TURNING: Final = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""What turns the direction of writing, so that a text is not what it looks like."""
+_DEVICES: Final = frozenset(
+    {
+        "CON",
+        "PRN",
+        "AUX",
+        "NUL",
+        "CONIN$",
+        "CONOUT$",
+        *(f"{name}{n}" for name in ("COM", "LPT") for n in "0123456789¹²³"),
+    }
+)
+"""What Windows takes for a device, in any folder."""
+_ORDERS: Final = """
+makefile gnumakefile bsdmakefile sirrd.toml conftest.py pytest.ini tox.ini setup.py setup.cfg pyproject.toml
+sitecustomize.py usercustomize.py noxfile.py package.json package-lock.json dockerfile containerfile compose.yaml
+compose.yml docker-compose.yaml docker-compose.yml jenkinsfile vagrantfile rakefile gemfile procfile justfile
+taskfile.yml cmakelists.txt build.gradle build.gradle.kts pom.xml build.xml desktop.ini autorun.inf web.config
+cargo.toml go.mod authorized_keys
+"""
+_OBEYED: Final = frozenset(_ORDERS.split())
+"""What a program obeys that is started in the folder."""
 _GROUPS: Final = 5
 _LETTERS_IN_GROUP: Final = 4
 
 
-def duration(text: str) -> int:
-    """Parse a lifetime, as `90`, `1h`, `7d` or `1h30m`, into seconds.
+def duration(text: str) -> int | None:
+    """Parse a lifetime, as `90`, `1h`, `7d` or `1h30m`, into seconds; `never` is None.
 
     Raises:
         ValueError: It is none, or 0.
     """
+    if text == "never":
+        return None
     found = _DURATION.fullmatch(text)
     parts = [int(part or 0) for part in found.groups()] if found else []
     seconds = sum(part * _UNITS[unit] for part, unit in zip(parts, "wdhms", strict=False))
     if not seconds:
-        raise ValueError("a lifetime is written as 90s, 15m, 1h, 7d or 1h30m")
+        raise ValueError("a lifetime is written as 90s, 15m, 1h, 7d or 1h30m, or never")
     return seconds
 
 
@@ -58,25 +84,48 @@ def made_passphrase() -> str:
 
 def of_file(file: Path) -> Content:
     """Read a file as content with its name and media type."""
-    name = file.name.encode()[-MAX_NAME_BYTES:].decode(errors="ignore") or None
+    # A name of this system may hold bytes that are no letters anywhere else.
+    name = os.fsencode(file.name).decode(errors="replace").encode()[-MAX_NAME_BYTES:].decode(errors="ignore") or None
     media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     return Content(file.read_bytes(), name, media_type)
 
 
-def is_for_a_terminal(content: Content) -> bool:
-    """Tell whether a content is text that does no harm to a terminal."""
+def text_of(content: Content) -> str | None:
+    """Return a content as text, with its line breaks as one character each, or None if it is none."""
     try:
-        text = content.data.decode()
+        return content.data.decode().replace("\r\n", "\n")
     except UnicodeDecodeError:
-        return False
-    return all(character in "\n\t" or unicodedata.category(character) != "Cc" for character in text)
+        return None
+
+
+def is_for_a_terminal(content: Content) -> bool:
+    """Tell whether a content is text that does no harm to a terminal: nothing in it moves, hides or turns letters."""
+    text = text_of(content)
+    return text is not None and not any(map(_is_obeyed, text))
+
+
+def escaped(text: str) -> str:
+    """Return a text with everything escaped that a terminal would obey, and the backslash, too."""
+    return "".join(
+        each.encode("unicode_escape").decode() if _is_obeyed(each) or each == "\\" else each for each in text
+    )
+
+
+def _is_obeyed(character: str) -> bool:
+    return character not in "\n\t" and (unicodedata.category(character) in {"Cc", "Zl", "Zp"} or character in _TURNING)
 
 
 def safe_name(name: str | None) -> str:
-    """Return a name for a file in this folder from what a stranger suggests: no path, nothing hidden, no control."""
+    """Return a name for a file from what a stranger suggests.
+
+    It has no path, nothing hidden, no control, and is none that a program or a system takes for something else.
+    """
     last = PureWindowsPath(PurePosixPath(name or "").name).name
-    kept = "".join(each for each in last if each.isprintable() and each not in '<>:"|?*').strip(" .")
-    return kept.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore") or "secret"
+    kept = "".join(each for each in last if each.isprintable() and each not in '<>:"|?*').strip(" .").lstrip("-~ .")
+    kept = kept.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore").rstrip(" .")
+    if kept.partition(".")[0].rstrip().upper() in _DEVICES or kept.lower() in _OBEYED:
+        return f"received-{kept}"
+    return kept or "secret"
 
 
 def expires_in(expires_at: int | None, *, now: int) -> str:
@@ -95,9 +144,6 @@ def is_variable(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def dotenv_line(name: str, value: str) -> str:
-    """Return a line of an environment file, quoted as a shell reads it."""
-    if _UNQUOTED.fullmatch(value):
-        return f"{name}={value}\n"
-    quoted = value.replace("'", "'\"'\"'")
-    return f"{name}='{quoted}'\n"
+def expires_at(at: int | None) -> str:
+    """Say how long something still lives that expires at a time in Unix seconds."""
+    return expires_in(at, now=SystemClock().now())
