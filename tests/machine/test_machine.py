@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import copy
 import hashlib
+import itertools
 import shutil
 import sqlite3
 import tempfile
@@ -41,10 +42,12 @@ from sirrd.errors import NoNewerKey, SirrdError
 from sirrd.events import Action
 from sirrd.keyring import MasterKeys, key_id_of
 from sirrd.model import (
+    ATTEMPT_BYTES,
     MAX_READS,
     MAX_TTL_SECONDS,
     UNSET,
     Amendment,
+    Attempt,
     BareKey,
     Caller,
     Draft,
@@ -72,7 +75,7 @@ KEYS = ("KEY", "key")
 IDENTITIES = [Identity.in_org(org, key) for org in ORGS for key in KEYS]
 FEW = 3
 COUNTED = (Action.MISSED, Action.REFUSED)
-OF_NO_SECRET = (*COUNTED, Action.ROTATED)
+OF_NO_SECRET = (*COUNTED, Action.ROTATED, Action.REDELIVERED)
 
 PROFILE = settings(
     max_examples=WALKS,
@@ -130,6 +133,7 @@ limits = st.builds(
     default_ttl_seconds=st.sampled_from((None, None, 60)),
     max_ttl_seconds=st.sampled_from((None, None, 60)),
 )
+attempts = st.sampled_from("123")
 drops: Bundle[str] = Bundle("drops")
 live = st.runner().flatmap(lambda machine: st.sampled_from(machine.known()))
 targets: st.SearchStrategy[Target] = st.one_of(
@@ -152,9 +156,16 @@ def putting(identity: Identity, fields: Fields) -> Step:
     return Step(lambda drop: drop.put(identity, _draft(fields), by=BY), lambda model: model.put(identity, fields))
 
 
-def reading(target: Target) -> Step:
-    """Spend a read."""
-    return Step(lambda drop: drop.read(target, by=BY), lambda model: model.read(target))
+def reading(target: Target, attempt: str | None = None) -> Step:
+    """Spend a read, or ask for one again."""
+    named = None if attempt is None else Attempt(attempt.encode() * ATTEMPT_BYTES)
+    return Step(lambda drop: drop.read(target, by=BY, attempt=named), lambda model: model.read(target, attempt))
+
+
+def receiving(target: Target, attempt: str) -> Step:
+    """Say that the value of an attempt has arrived."""
+    named = Attempt(attempt.encode() * ATTEMPT_BYTES)
+    return Step(lambda drop: drop.received(target, named), lambda model: model.received(target, attempt))
 
 
 def peeking(target: Target) -> Step:
@@ -183,7 +194,7 @@ def pruning(org: str | None = None) -> Step:
 
 def rotating() -> Step:
     """Move every record to the newest master key; nobody sees anything of it."""
-    return Step(lambda drop: drop.rotate(by=BY), lambda _: 0)
+    return Step(lambda drop: drop.rotate(by=BY), lambda model: model.move())
 
 
 rivals = st.one_of(
@@ -285,6 +296,11 @@ class Machine(RuleBasedStateMachine):
         """Return what can be named now, or something that was never there."""
         return [each.identity for each in self.model.live()] or [Identity("e" * 64)]
 
+    def noted(self) -> list[tuple[Identity, str]]:
+        """Return what attempts have read, and what burned of it for as long as that is kept."""
+        records = [*self.model.records, *self.model.spent]
+        return [(record.identity, note.attempt) for record in records for note in record.notes]
+
     def rows(self, sql: str, *arguments: Any) -> list[Any]:
         """Ask the file, as someone would who has it."""
         with contextlib.closing(sqlite3.connect(f"{self.folder.as_uri()}/{DATABASE}?mode=ro", uri=True)) as connection:
@@ -352,6 +368,35 @@ class Machine(RuleBasedStateMachine):
     def read(self, named: Target) -> None:
         """Spend a read."""
         self.perform(reading(named))
+
+    @rule(named=targets, attempt=attempts, received=st.booleans())
+    def read_with_an_attempt(self, named: Target, attempt: str, received: bool) -> None:
+        """I1: an attempt that is new spends a read, one that is known spends none."""
+        self.perform(reading(named, attempt))
+        if received:
+            self.perform(receiving(named, attempt))
+
+    @precondition(lambda self: self.noted())
+    @rule(number=st.integers(0, 20), received=st.booleans())
+    def repeat(self, number: int, received: bool) -> None:
+        """I1: what has read before comes again, whatever has happened to its secret meanwhile."""
+        named, attempt = self.noted()[number % len(self.noted())]
+        self.perform(reading(named, attempt))
+        if received:
+            self.perform(receiving(named, attempt))
+
+    @precondition(lambda self: self.model.live())
+    @rule(named=targets, chosen=st.lists(attempts | st.none(), min_size=2, max_size=4))
+    def read_with_attempts_at_once(self, named: Target, chosen: list[str | None]) -> None:
+        """I1: readers at once, some with the same attempt, come to what they would one by one, in some order."""
+        found = self._ask([reading(named, attempt) for attempt in chosen])
+        asked = list(zip(chosen, found, strict=True))
+        for order in itertools.permutations(asked):
+            model = copy.deepcopy(self.model)
+            if all(_told(reading(named, attempt), model) == outcome for attempt, outcome in order):
+                self.model = model
+                return
+        raise AssertionError(asked)
 
     @precondition(lambda self: self.model.live())
     @rule(named=targets, times=st.integers(2, 5))
@@ -443,6 +488,7 @@ class Machine(RuleBasedStateMachine):
         """Do what the daemon does from time to time."""
         self.runner.run(tick(self.drop))
         self.model.prune()
+        self.model.sweep()
 
     @rule()
     def restart(self) -> None:
@@ -474,6 +520,7 @@ class Machine(RuleBasedStateMachine):
         older, rotated = self._older(), self._rotated()
         if batches:
             self.runner.run(self._move(batches))
+            self.model.move(batches)
         else:
             self.perform(rotating())
             with pytest.raises(NoNewerKey):
@@ -486,6 +533,7 @@ class Machine(RuleBasedStateMachine):
 
     def _begin_rotation(self, *, live: bool) -> None:
         """Put a newer master key first, and tell the running daemon, or start it again."""
+        self.model.begin_rotation()
         self.keys.insert(0, hashlib.sha256(self.keys[0].encode()).hexdigest())
         if live:
             assert self.runner.run(self.drop.begin_rotation()) == len(self.model.records)
@@ -553,6 +601,9 @@ class Machine(RuleBasedStateMachine):
         """I8: there is a row and a salt for every record that is not gone or pruned, and for nothing else."""
         (found,) = self.rows("SELECT (SELECT count(*) FROM secret), (SELECT count(*) FROM slot WHERE free = 0)")
         assert found == (len(self.model.records),) * 2
+        (found,) = self.rows("SELECT (SELECT count(*) FROM spent), (SELECT count(*) FROM delivery WHERE free = 0)")
+        held = [*self.model.records, *self.model.spent]
+        assert found == (len(self.model.spent), sum(note.is_open for record in held for note in record.notes))
 
     def _check_counts(self) -> None:
         assert self._trail_counts() == +self.refused

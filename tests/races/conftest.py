@@ -34,9 +34,10 @@ class Side:
     chance: random.Random
     seen: Counter[int] = field(default_factory=Counter)
 
-    async def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
+    async def ask(self, method: str, path: str, body: Any = None, *, attempt: str | None = None) -> httpx.Response:
         """Send one request; nobody ever sees a 500, or a 503 where the queue is not full."""
-        answer = await self.client.request(method, path, json=body)
+        headers = {} if attempt is None else {"X-Sirr-Attempt": attempt}
+        answer = await self.client.request(method, path, json=body, headers=headers)
         assert answer.status_code < 500, (method, answer.status_code, answer.text)
         self.seen[answer.status_code] += 1
         return answer
