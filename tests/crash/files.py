@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sirrd.entropy import SystemEntropy
-from sirrd.keyring import ERASED_SALT, AuditRow, Keyring, MasterKeys, parse_master_keys
+from sirrd.keyring import ERASED_DELIVERY, ERASED_SALT, AuditRow, Keyring, MasterKeys, parse_master_keys
 from sirrd.model import Identity
 
 _ROWS: Final = "SELECT number, at, action, caller, fingerprint, count, detail, mac FROM audit"
@@ -28,6 +28,20 @@ def file_faults(database: sqlite3.Connection) -> Iterator[str]:
             yield f"slot {slot} has {used[slot]} secrets and is marked {'free' if free else 'used'}"
         if (salt == ERASED_SALT) == bool(used[slot]):
             yield f"slot {slot} has {used[slot]} secrets and {'a' if salt != ERASED_SALT else 'no'} salt"
+
+
+def attempt_faults(database: sqlite3.Connection) -> Iterator[str]:
+    """Yield what is wrong with what attempts have left: deliveries without one, or rows that nobody can ask for."""
+    used = Counter(delivery for (delivery,) in database.execute("SELECT delivery FROM attempt WHERE delivery NOT NULL"))
+    for number, free, wrapped in database.execute("SELECT id, free, wrapped FROM delivery"):
+        if used[number] != (0 if free else 1) or (wrapped == ERASED_DELIVERY) != bool(free):
+            yield f"delivery {number} has {used[number]} attempts and is marked {'free' if free else 'used'}"
+    lost = "SELECT count(*) FROM spent WHERE seq NOT IN (SELECT secret FROM attempt WHERE delivery NOT NULL)"
+    if (count := database.execute(lost).fetchone()[0]) != 0:
+        yield f"{count} secrets have burned that nobody can ask for again, and are there"
+    strays = "SELECT count(*) FROM attempt WHERE secret NOT IN (SELECT seq FROM secret UNION SELECT seq FROM spent)"
+    if (count := database.execute(strays).fetchone()[0]) != 0:
+        yield f"{count} attempts are known at secrets that are gone"
 
 
 def keyring_of(database: sqlite3.Connection, master_key: str) -> Keyring:

@@ -31,7 +31,7 @@ from sirrd.config import Settings
 from sirrd.errors import FolderInUse, SirrdError
 from sirrd.store.folder import KEY_FILE, LOCK
 from tests.crash.clients import API_KEY, Client, Seen
-from tests.crash.files import audit_of, chain_faults, file_faults, keyring_of
+from tests.crash.files import attempt_faults, audit_of, chain_faults, file_faults, keyring_of
 from tests.crash.points import POINTS, Point
 from tests.faults.shim import KILL, Shim
 from tests.parts import PATIENCE_SECONDS, ROOT, SIRRD, ask, settings_of, started, wait_until
@@ -209,6 +209,7 @@ class Run:
         """Change the master key again and again, as the command does, until the daemon is gone."""
         try:
             for _ in range(ROTATIONS):
+                self.seen.rotations += 1
                 rotated(self._folder)
                 if has_ended(pid):
                     return
@@ -230,6 +231,7 @@ class Run:
 
     def finish(self) -> dict[str, dict[str, int]]:
         """Take the older keys away, start the daemon, read everything, stop it; return the audit rows."""
+        self.seen.rotations += 1
         rotated(self._folder)
         _, *older = self._key_file.read_text().splitlines()
         if older != ["# of an old backup", KEPT_KEY]:
@@ -253,7 +255,7 @@ class Run:
             assert daemon.stop() == 0
         with contextlib.closing(sqlite3.connect(self._folder / "data" / "sirrd.db")) as database:
             keyring = keyring_of(database, (self._folder / "data" / KEY_FILE).read_text())
-            self.seen.faults += [*file_faults(database), *chain_faults(database, keyring)]
+            self.seen.faults += [*file_faults(database), *attempt_faults(database), *chain_faults(database, keyring)]
             return audit_of(database, keyring, {secret.name: secret.identity for secret in self.seen.secrets})
 
 
