@@ -11,7 +11,9 @@ RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/sirrd
 RUN --mount=type=cache,target=/root/.cache/pip \
     /opt/build/bin/pip install --quiet --require-hashes --requirement locks/build.lock && \
     /opt/build/bin/pip --python /opt/sirrd/bin/python3 install --quiet --no-compile --require-hashes --requirement locks/run.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE sirrd.toml.example ./
+COPY deploy deploy
+COPY docs docs
 COPY sirrd sirrd
 RUN /opt/build/bin/python3 -m hatchling build --target wheel --directory /wheel && \
     /opt/build/bin/pip --python /opt/sirrd/bin/python3 install --quiet --no-compile --no-deps --no-index /wheel/*.whl

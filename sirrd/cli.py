@@ -1,38 +1,41 @@
-"""The command line `sirrd`: serve, prune, rotate-key, backup, restore, verify-burn, check-config, health.
+"""The command line `sirrd`: serve, prune, rotate-key, backup, restore, verify-burn, check-config, health, examples.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start. The heavy parts are imported by the commands that need them, so
-that a health check every few seconds stays cheap.
+Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start, 128 and the signal's number where one ended it. The heavy parts
+are imported by the commands that need them, so that a health check every few seconds stays cheap.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import atexit
 import http.client
 import ipaddress
-import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
 
 from sirrd import __version__
-from sirrd.config import CONFIG_FILE, Settings, load, local_url
-from sirrd.errors import BadPath, BadSetting, FolderInUse, NoNewerKey, SirrdError, StartupError
+from sirrd.asking import CommandError, RefusedError, ask
+from sirrd.config import Settings, load, local_url
+from sirrd.errors import BadFolder, BadPath, BadSetting, FolderInUse, NoNewerKey, SirrdError, StartupError
 from sirrd.log import Format, default_format, set_up, stderr
 from sirrd.sink import Sink
+from sirrd.usage import parser_of
 
 if TYPE_CHECKING:
     from sirrd.keyring import MasterKey
+    from sirrd.store.folder import DataFolder
 
 DONE: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
 CANNOT_START: Final = 3
+ENDED: Final = 128
 _HTTP_SECONDS: Final = 10
 _PRUNE_SECONDS: Final = 600
 _LONGEST_NAME: Final = 512
@@ -40,24 +43,20 @@ _RESULT_BYTES: Final = 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
-class CommandError(Exception):
-    """A command did not do what it should; the message says why."""
-
-
-class RefusedError(CommandError):
-    """The daemon did not do what it was asked for.
-
-    Attributes:
-        status: The HTTP status of its answer.
-    """
-
-    def __init__(self, address: str, status: int) -> None:
-        super().__init__(f"the daemon at {address} answered {status}")
-        self.status = status
-
-
 class UsageError(Exception):
     """What a command was given makes no sense; the message says why."""
+
+
+class _Ended(KeyboardInterrupt):
+    """A signal ends the command; what is half done is undone on the way out.
+
+    Attributes:
+        number: The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -90,79 +89,107 @@ def _prepare_streams() -> None:
         sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - until the process ends
     if sys.stdout is None or not sys.stdout.isatty():
         # A result leaves in one piece, at the end: whoever does not take it is met there, and not in the midst of work.
-        sys.stdout = open(1, "w", buffering=_RESULT_BYTES, closefd=False, encoding="utf-8")  # noqa: SIM115 - see above
+        # A path in it may hold what is no text.
+        sys.stdout = open(  # noqa: SIM115 - see above
+            1, "w", buffering=_RESULT_BYTES, closefd=False, encoding="utf-8", errors="backslashreplace"
+        )
     sys.stderr = sink = Sink(2)
     atexit.register(sink.settle)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser_of(COMMANDS).parse_args(arguments)
+    command: Callable[..., None] = options.command
     try:
-        settings, warnings = load(
-            flags={name: getattr(options, name, None) for name in ("host", "port", "data_dir", "log_level")},
-            environ=os.environ,
-            folder=Path.cwd(),
-            config=options.config,
-        )
-        command: Callable[..., None] = options.command
-        own = {name: getattr(options, name) for name in _OWN if hasattr(options, name)}
-        if command is _serve:
-            set_up(settings.log_level, _log_format(settings), stderr())
+        if command in _WITHOUT_SETTINGS:
+            command()
         else:
-            set_up("warning", "text", stderr())
-        for warning in warnings:
-            logger.warning(warning)
-        command(settings, **own)
-    except StartupError as error:
-        complain(error)
-        return CANNOT_START
-    except (UsageError, NoNewerKey) as error:
-        complain(error)
-        return USAGE
-    except (CommandError, SirrdError) as error:
-        complain(error)
-        return FAILED
+            _work(command, vars(options))
+    except KeyboardInterrupt as ended:
+        number = getattr(ended, "number", signal.SIGINT)
+        _say(f"sirrd: ended by {signal.Signals(number).name}")
+        return ENDED + number
+    except (UsageError, CommandError, SirrdError, OSError) as error:
+        return _failed(error)
     return DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sirrd", description="A burn-after-read dead drop daemon.", epilog=_EPILOG)
-    parser.add_argument("--version", action="version", version=f"sirrd {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, command, text in (
-        ("serve", _serve, "run the daemon"),
-        ("prune", _prune, "remove expired secrets, through the daemon if it is running"),
-        ("rotate-key", _rotate_key, "make a new encryption key and move all records to it; goes on where it was ended"),
-        ("backup", _backup, "copy the database into a new file, beside a running daemon or not"),
-        ("restore", _restore, "make a backup the database, while no daemon runs"),
-        ("verify-burn", _verify_burn, "check that the secret named on standard input (an id, or org/key) is gone"),
-        ("check-config", _check_config, "print the effective settings, secrets redacted"),
-        ("health", _health, "ask the daemon whether it is alive"),
-    ):
-        sub = commands.add_parser(name, help=text, description=text.capitalize() + ".", epilog=_EPILOG)
-        sub.set_defaults(command=command)
-        sub.add_argument("--config", type=Path, metavar="FILE", help=f"settings file (default: ./{CONFIG_FILE})")
-        sub.add_argument("--host", metavar="ADDRESS", help="listen address (SIRR_HOST)")
-        sub.add_argument("--port", type=int, metavar="PORT", help="listen port (SIRR_PORT)")
-        sub.add_argument("--data-dir", metavar="FOLDER", help="data folder (SIRR_DATA_DIR)")
-        sub.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error (SIRR_LOG_LEVEL)")
-    commands.choices["backup"].add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
-    restore = commands.choices["restore"]
-    restore.add_argument("file", type=Path, metavar="FILE", help="what backup made")
-    restore.add_argument("--replace", action="store_true", help="put it in the place of the database that is there")
-    restore.add_argument("--burn", action="store_true", help="delete every secret with a limit of reads")
-    return parser
+def _failed(error: Exception) -> int:
+    """Say what went wrong, and return the exit code that says so."""
+    if isinstance(error, OSError):
+        # No command lets one of these through on purpose; a traceback would help nobody who operates this.
+        error = CommandError(f"the system refused: {error.strerror or type(error).__name__}")
+    complain(error)
+    if isinstance(error, StartupError):
+        return CANNOT_START
+    return USAGE if isinstance(error, UsageError | NoNewerKey) else FAILED
 
 
-_OWN: Final = ("file", "replace", "burn")
-"""Arguments that only some commands have; the others are settings."""
-_EPILOG: Final = "Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start. Settings: sirrd.toml.example."
+def _work(command: Callable[..., None], options: dict[str, Any]) -> None:
+    _refuse_other_systems()
+    settings, warnings = load(
+        flags={name: options[name] for name in ("host", "port", "data_dir", "log_level")},
+        environ=os.environ,
+        folder=_working_folder(),
+        config=options["config"],
+        without_foreign=command is _health,
+    )
+    if command is _serve:
+        set_up(settings.log_level, _log_format(settings), stderr())
+    else:
+        set_up("warning", "text", stderr())
+        _end_in_order()
+    for warning in warnings:
+        logger.warning(warning)
+    os.umask(0o077)
+    command(settings, **{name: options[name] for name in options["own"]})
+
+
+def _refuse_other_systems() -> None:
+    try:
+        import fcntl  # noqa: F401, PLC0415 - it is what the data folder needs
+    except ImportError:
+        raise StartupError(
+            "the daemon and its commands need a POSIX system, such as Linux",
+            hint="the client works here, too: sirr --help; the daemon runs in WSL or in a container",
+        ) from None
+
+
+def _working_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
+def _end_in_order() -> None:
+    """Have the signals that end a process end a command as Ctrl-C does, so that it takes back what is half done."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        # Whoever sends a second one does not want to wait.
+        for each in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_DFL)
+        raise _Ended(number)
+
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        # Under nohup a command outlives its terminal.
+        if signal.getsignal(each) is signal.SIG_DFL:
+            signal.signal(each, end)
+
+
+def _folder_of(settings: Settings, *, for_long: bool = False) -> DataFolder:
+    """Return the data folder, as its owner."""
+    from sirrd.rights import folder_of  # noqa: PLC0415 - see the module's docstring
+
+    return folder_of(settings, say=_say, for_long=for_long)
 
 
 def _serve(settings: Settings) -> None:
     _refuse_open_server(settings)
     from sirrd.server import serve  # noqa: PLC0415 - see the module's docstring
+
+    _folder_of(settings, for_long=True)
 
     serve(settings, started=lambda address: _announce(settings, address))
 
@@ -173,7 +200,6 @@ def _prune(settings: Settings) -> None:
     from sirrd.clock import SystemClock  # noqa: PLC0415
     from sirrd.entropy import SystemEntropy  # noqa: PLC0415
     from sirrd.model import Caller  # noqa: PLC0415
-    from sirrd.store.folder import DataFolder  # noqa: PLC0415
 
     async def offline() -> object:
         async with deaddrop_of(settings, clock=SystemClock(), entropy=SystemEntropy()) as drop:
@@ -181,14 +207,16 @@ def _prune(settings: Settings) -> None:
             await tick(drop)
             return pruned
 
-    os.umask(0o077)
+    folder = _folder_of(settings)
     try:
         pruned = asyncio.run(offline())
-    except FolderInUse:
-        address = DataFolder(settings.data_dir).holder()
+    except FolderInUse as error:
+        address = folder.holder()
         if not address:
-            raise CommandError("another process holds the data folder, and it is not a daemon that listens") from None
-        pruned = _asked(settings, "POST", address + "/prune", "pruned", seconds=_PRUNE_SECONDS)
+            raise CommandError(
+                "another process holds the data folder, and it is not a daemon that listens", hint=error.hint
+            ) from None
+        pruned = ask(address, "POST", "/prune", "pruned", key=settings.master_api_key, seconds=_PRUNE_SECONDS)
     print(f"pruned {pruned}")
 
 
@@ -197,22 +225,22 @@ def _rotate_key(settings: Settings) -> None:
 
     def begin(address: str) -> int | None:
         try:
-            return int(str(_asked(settings, "POST", address + "/rotate-key", "remaining")))
+            key = settings.master_api_key
+            return int(str(ask(address, "POST", "/rotate-key", "remaining", key=key, seconds=_HTTP_SECONDS)))
         except RefusedError as error:
             if error.status == http.client.CONFLICT:
                 return None
             raise
 
-    os.umask(0o077)
+    _folder_of(settings)
     rotate(settings, begin=begin, say=_say)
     print("every record is under the newest key")
 
 
 def _backup(settings: Settings, *, file: Path) -> None:
     from sirrd.store.backup import backup  # noqa: PLC0415 - see the module's docstring
-    from sirrd.store.folder import DataFolder  # noqa: PLC0415
 
-    print(f"backed up {backup(DataFolder(settings.data_dir.absolute()).database, file.absolute())} secrets")
+    print(f"backed up {backup(_folder_of(settings).database, file.absolute())} secrets")
     _say("sirrd: the key is not in the backup: keep it elsewhere; restoring revives what burned since")
 
 
@@ -220,11 +248,9 @@ def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> No
     from sirrd.clock import SystemClock  # noqa: PLC0415 - see the module's docstring
     from sirrd.entropy import SystemEntropy  # noqa: PLC0415
     from sirrd.keyring import MasterKeys  # noqa: PLC0415
-    from sirrd.store.folder import DataFolder  # noqa: PLC0415
     from sirrd.store.restore import restore  # noqa: PLC0415
 
-    os.umask(0o077)
-    folder = DataFolder(settings.data_dir.absolute())
+    folder = _folder_of(settings)
     masters = MasterKeys(_given_keys(settings) or folder.kept_master_keys(), SystemEntropy())
     kept, burned = asyncio.run(
         restore(file.absolute(), folder, masters=masters, clock=SystemClock(), replace=replace, burn=burn)
@@ -237,14 +263,13 @@ def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> No
 def _verify_burn(settings: Settings) -> None:
     from sirrd.entropy import SystemEntropy  # noqa: PLC0415 - see the module's docstring
     from sirrd.keyring import MasterKeys  # noqa: PLC0415
-    from sirrd.store.folder import DataFolder  # noqa: PLC0415
     from sirrd.store.verify import parse_name, verify_burn  # noqa: PLC0415
 
     try:
         identity = parse_name(sys.stdin.buffer.read(_LONGEST_NAME).decode().removesuffix("\n").removesuffix("\r"))
     except (BadPath, UnicodeDecodeError):
         raise UsageError("standard input holds neither an id of 64 hex digits nor org/key") from None
-    folder = DataFolder(settings.data_dir.absolute())
+    folder = _folder_of(settings)
     masters = MasterKeys(_given_keys(settings) or folder.kept_master_keys(), SystemEntropy())
     findings = verify_burn(folder.path, folder.database, identity, masters=masters)
     for finding in findings:
@@ -262,37 +287,47 @@ def _given_keys(settings: Settings) -> tuple[MasterKey, ...] | None:
 
 def _check_config(settings: Settings) -> None:
     from sirrd.keyring import parse_master_keys  # noqa: PLC0415 - see the module's docstring
+    from sirrd.rights import foreign_owner  # noqa: PLC0415
+    from sirrd.store.folder import DataFolder  # noqa: PLC0415
 
     for name, value in settings.shown().items():
         print(f"{name} = {value}")
     if settings.master_encryption_key is not None:
         parse_master_keys(settings.master_encryption_key.get_secret_value())
     _refuse_open_server(settings)
-
-
-def _health(settings: Settings) -> None:
-    print(_asked(settings, "GET", local_url(settings.host, settings.port) + "/health", "status"))
-
-
-def _asked(settings: Settings, method: str, url: str, member: str, *, seconds: float = _HTTP_SECONDS) -> object:
-    """Ask the daemon on this machine, directly (no proxy, no redirect), and return a member of what it says."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
-    key = settings.master_api_key
-    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+    owner = foreign_owner(settings)
     try:
-        connection.request(method, parts.path, headers=headers)
-        response = connection.getresponse()
-        content = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError):
-        raise CommandError(f"no daemon answers at {parts.netloc}") from None
-    finally:
-        connection.close()
-    if response.status not in {http.client.OK, http.client.ACCEPTED}:
-        raise RefusedError(parts.netloc, response.status)
-    if not isinstance(content, dict) or member not in content:
-        raise CommandError(f"what answers at {parts.netloc} is no sirrd")
-    return content[member]
+        DataFolder(settings.data_dir).check(os.geteuid() if owner is None else owner.uid)
+    except BadFolder as error:
+        # The daemon may be meant for another user, or another machine.
+        logger.warning("as the user who runs this, serve would not start: %s", error)
+
+
+def _health(settings: Settings, *, host: str | None, port: int | None) -> None:
+    """Ask whoever listens, and show no key: it may be somebody else by now."""
+    from sirrd.store.folder import DataFolder  # noqa: PLC0415 - see the module's docstring
+
+    address = local_url(settings.host, settings.port)
+    if host is None and port is None:
+        address = DataFolder(settings.data_dir).holder() or address
+    if address.endswith(":0"):
+        raise CommandError(
+            "no daemon holds the data folder, and with port 0 there is no other way to find one",
+            hint="see SIRR_DATA_DIR, or say --port",
+        )
+    print(ask(address, "GET", "/health", "status", key=None, seconds=_HTTP_SECONDS))
+
+
+def _example_config() -> None:
+    from sirrd.examples import text_of  # noqa: PLC0415 - see the module's docstring
+
+    print(text_of("sirrd.toml.example"), end="")
+
+
+def _example_unit() -> None:
+    from sirrd.examples import text_of  # noqa: PLC0415 - see the module's docstring
+
+    print(text_of("sirrd.service"), end="")
 
 
 def _refuse_open_server(settings: Settings) -> None:
@@ -419,3 +454,18 @@ def complain(error: Exception) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+COMMANDS: Final[dict[str, tuple[Callable[..., None], str]]] = {
+    "serve": (_serve, "run the daemon"),
+    "prune": (_prune, "remove expired secrets, through the daemon if it is running"),
+    "rotate-key": (_rotate_key, "make a new encryption key and move all records to it; goes on where it was ended"),
+    "backup": (_backup, "copy the database into a new file, beside a running daemon or not"),
+    "restore": (_restore, "make a backup the database, while no daemon runs"),
+    "verify-burn": (_verify_burn, "check that the secret named on standard input (an id, or org/key) is gone"),
+    "check-config": (_check_config, "print the effective settings, secrets redacted"),
+    "health": (_health, "ask the daemon whether it is alive"),
+    "example-config": (_example_config, "print a settings file with every setting explained"),
+    "example-unit": (_example_unit, "print a unit for systemd, with what to run first"),
+}
+_WITHOUT_SETTINGS: Final = (_example_config, _example_unit)

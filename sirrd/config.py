@@ -6,11 +6,13 @@ no repr shows the value of a secret one.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import math
+import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
@@ -22,6 +24,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from sirrd import hosts
 from sirrd.errors import BadSetting
 from sirrd.model import MAX_READS, MAX_TTL_SECONDS
+from sirrd.owner import ROOT, Foreign, TooLong, owner_of, read_text, stranger_on_the_way, unmapped, who
 from sirrd.policy import Caps
 
 PREFIX: Final = "SIRR_"
@@ -30,6 +33,10 @@ SECRETS: Final = ("database_url", "master_api_key", "master_encryption_key")
 """Settings that may also be given as `SIRR_<NAME>_FILE`, and are never shown."""
 
 CLIENT_VARIABLES: Final = frozenset({"SIRR_SERVER", "SIRR_TOKEN", "SIRR_ORG", "SIRR_PASSPHRASE_FILE"})
+_LONGEST_FILE_BYTES: Final = 1024 * 1024
+_LONGEST_SECRET_BYTES: Final = 64 * 1024
+_ALIKE: Final = 0.6
+_EXPLAINED: Final = "`sirrd example-config` explains every setting"
 _BODY_ROOM_BYTES: Final = 64 * 1024
 _PUBLIC_LIMITS: Final = ("public_max_ttl_seconds", "public_max_value_bytes", "public_creates_per_hour")
 _ORIGIN = re.compile(r"https?://[a-z0-9._\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")
@@ -105,9 +112,22 @@ class Settings(BaseSettings):
     @classmethod
     def _names_a_folder(cls, value: object) -> object:
         if isinstance(value, str):
-            if not value.strip():
-                raise ValueError("is set but blank; unset it, or name a folder")
-            return Path(value).expanduser().absolute()
+            if not value.strip() or "\0" in value:
+                raise ValueError("is set but blank, or no path; unset it, or name a folder")
+            try:
+                return Path(value).expanduser().absolute()
+            except RuntimeError:
+                raise ValueError("begins with the home folder of a user that there is not") from None
+            except OSError:
+                raise ValueError("is relative, and the working folder is gone; begin it with /") from None
+        return value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _has_a_place(cls, value: Path) -> Path:
+        # Without a home folder the default is what it would be under one that is called "~".
+        if value.parts[:1] == ("~",):
+            raise ValueError("there is no home folder to keep it in; set it to an absolute path")
         return value
 
     @field_validator("master_api_key", "master_encryption_key", "database_url")
@@ -276,15 +296,21 @@ def _shown(name: str, value: object) -> str:
 
 
 def load(
-    *, flags: Mapping[str, Any], environ: Mapping[str, str], folder: Path, config: Path | None = None
+    *,
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    folder: Path | None,
+    config: Path | None = None,
+    without_foreign: bool = False,
 ) -> tuple[Settings, list[str]]:
     """Bring the settings together.
 
     Args:
         flags: Settings from the command line, by field name; None means not given.
         environ: The environment.
-        folder: Where `sirrd.toml` is looked for if nothing names a file.
+        folder: Where `sirrd.toml` is looked for if nothing names a file; None if there is no such folder.
         config: The file that the command line names.
+        without_foreign: Go on without a `sirrd.toml` that somebody else could have put into the folder.
 
     Returns:
         The settings, and warnings for the operator.
@@ -293,7 +319,8 @@ def load(
         BadSetting: Something is malformed, unknown or unsafe; the message names the setting and never its value.
     """
     from_environment, warnings = _from_environment(environ)
-    from_file = _from_file(config or (Path(environ["SIRR_CONFIG"]) if environ.get("SIRR_CONFIG") else None), folder)
+    named = config or (Path(environ["SIRR_CONFIG"]) if environ.get("SIRR_CONFIG") else None)
+    from_file, foreign = _from_file(named, folder, without_foreign=without_foreign)
     given = {name: value for name, value in flags.items() if value is not None}
     merged: dict[str, Any] = {}
     for source in (from_file, from_environment, given):
@@ -304,15 +331,21 @@ def load(
                 merged.pop(base, None)
                 merged.pop(f"{base}_file", None)
         merged.update(source)
+    trusted = _trusted(merged.get("data_dir"))
     for name in SECRETS:
         if (path := merged.pop(f"{name}_file", None)) is not None:
             if name in merged:
                 raise BadSetting(f"{name} and {name}_file are both set", hint="set one of them")
-            merged[name] = _read_secret(name, path)
+            merged[name] = _read_secret(name, path, trusted)
     try:
-        return Settings(**merged), warnings
+        return Settings(**merged), warnings + foreign
     except ValidationError as error:
-        raise _translated(error) from None
+        raise _translated(error, (from_file, from_environment, given)) from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return which of the known names somebody may have meant, if one is like it."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=_ALIKE)), None)
 
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -325,46 +358,116 @@ def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[
             warnings.append("SIRR_PORT is a service address that Kubernetes injects; it is ignored")
         elif variable in known:
             found[known[variable]] = value
-        elif variable.startswith(PREFIX) and variable != "SIRR_CONFIG" and variable not in CLIENT_VARIABLES:
-            warnings.append(f"unknown environment variable {variable}; it is ignored")
+        elif variable.upper().startswith(PREFIX) and variable != "SIRR_CONFIG" and variable not in CLIENT_VARIABLES:
+            meant = nearest(variable.upper().removeprefix(PREFIX), (name.removeprefix(PREFIX) for name in known))
+            asked = f": did you mean {PREFIX}{meant}?" if meant else ""
+            warnings.append(f"unknown environment variable {variable}; it is ignored{asked}")
     return found, warnings
 
 
-def _from_file(named: Path | None, folder: Path) -> dict[str, Any]:
-    path = named or folder / CONFIG_FILE
+def _from_file(named: Path | None, folder: Path | None, *, without_foreign: bool) -> tuple[dict[str, Any], list[str]]:
+    """Return what the settings file says, and a warning if somebody else could have written it."""
+    if named is None and folder is None:
+        return {}, ["the working folder is not there any more, so no sirrd.toml was looked for in it"]
+    path = named or folder / CONFIG_FILE  # type: ignore[operator]  # one of them is there
+    warnings = []
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        stranger = stranger_on_the_way(path, os.geteuid())
+        if stranger and named is not None:
+            warnings.append(f"the settings file {path} is not safe from other users: {stranger}")
+        elif stranger and without_foreign:
+            return {}, [f"{path} is not used, since it may be somebody else's: {stranger}"]
+        elif stranger:
+            raise BadSetting(
+                f"{path} may be somebody else's, so it does not count: {stranger}",
+                hint=f"if it is meant, name it: --config {path}; if not, run sirrd in another folder",
+            )
+        text = read_text(path, _LONGEST_FILE_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
         if named is None:
-            return {}
-        raise BadSetting("the settings file that was named is not there") from None
+            return {}, []
+        raise BadSetting(f"there is no settings file {path}", hint="see --config and SIRR_CONFIG") from None
     except OSError as error:
-        raise BadSetting(f"the settings file cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise BadSetting(
+            f"the settings file {path} cannot be read: {error.strerror}", hint=f"it is read as {who(os.geteuid())}"
+        ) from None
+    except UnicodeDecodeError:
+        raise BadSetting(f"the settings file {path} is not UTF-8 text", hint=_EXPLAINED) from None
+    except TooLong:
+        raise BadSetting(f"the settings file {path} is too large for one", hint=_EXPLAINED) from None
+    return _parsed(text, path), warnings
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         # The parser's message quotes the file, which may hold a key.
-        raise BadSetting("the settings file is not valid TOML", hint="compare it with sirrd.toml.example") from None
+        at = re.search(r"\(at [a-z0-9, ]+\)$", str(error))
+        place = f" {at[0]}" if at else ""
+        raise BadSetting(
+            f"the settings file {path} is not valid TOML{place}",
+            hint="text stands in quotes, one name a line; compare it with `sirrd example-config`",
+        ) from None
     known = {*Settings.model_fields, *(f"{name}_file" for name in SECRETS)}
-    for name in found:
+    for name, value in found.items():
         if name not in known:
-            raise BadSetting(f"unknown setting {name!r} in the settings file", hint="see sirrd.toml.example")
+            meant = nearest(name.lower().removeprefix(PREFIX.lower()), known)
+            hint = f"did you mean {meant}? {_EXPLAINED}" if meant else _EXPLAINED
+            if isinstance(value, dict):
+                hint = f"settings stand outside of any [table]; {_EXPLAINED}"
+            raise BadSetting(f"unknown setting {name!r} in the settings file {path}", hint=hint)
     return found
 
 
-def _read_secret(name: str, path: object) -> str:
+def _trusted(data_dir: object) -> frozenset[int]:
+    """Return whose files may hold a secret: of whoever runs the command, of root, or of the data folder's owner."""
+    owner = None
+    if isinstance(data_dir, str | Path):
+        try:
+            owner = owner_of(Path(data_dir).expanduser())
+        except (RuntimeError, ValueError):
+            owner = None
+    return frozenset({ROOT, os.geteuid(), *unmapped()} | ({owner.uid} if owner else set()))
+
+
+def _read_secret(name: str, path: object, trusted: frozenset[int]) -> str:
+    variable = f"{PREFIX}{name.upper()}_FILE"
+    hint = f"{variable} takes the path of a file with nothing but the secret in it, which sirrd may read"
     try:
-        return Path(str(path)).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        raise BadSetting(f"the file named by {name}_file cannot be read") from None
+        return read_text(Path(str(path)), _LONGEST_SECRET_BYTES, trusted).strip()
+    except OSError as error:
+        raise BadSetting(f"the file named by {name}_file cannot be read: {error.strerror}", hint=hint) from None
+    except ValueError:
+        raise BadSetting(
+            f"the file named by {name}_file is not UTF-8 text", hint=f"{hint}; PowerShell's > writes UTF-16"
+        ) from None
+    except TooLong:
+        raise BadSetting(f"the file named by {name}_file is too large for a secret", hint=hint) from None
+    except Foreign as error:
+        raise BadSetting(
+            f"the file named by {name}_file {error}, who could put another secret there",
+            hint="give it to root or to the user of sirrd, and close it to others: chown and chmod go-w",
+        ) from None
 
 
-def _translated(error: ValidationError) -> BadSetting:
+def _translated(error: ValidationError, sources: Sequence[Mapping[str, Any]]) -> BadSetting:
     """Turn pydantic's findings into one sentence without inputs."""
     found: Sequence[Any] = error.errors(include_input=False, include_context=False, include_url=False)
     first = found[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     message = str(first["msg"]).removeprefix("Value error, ")
-    hint = f"{name} is explained in sirrd.toml.example" if first["loc"] else None
-    return BadSetting(f"{name}: {message}", hint=hint)
+    return BadSetting(f"{name}: {message}", hint=f"{_whence(name, sources)}{_EXPLAINED}")
+
+
+def _whence(name: str, sources: Sequence[Mapping[str, Any]]) -> str:
+    """Say where a setting comes from: its value is never shown, and may stand where nobody thinks of."""
+    from_file, from_environment, flags = ({key.removesuffix("_file") for key in source} for source in sources)
+    if name in flags:
+        return f"it comes from --{name.replace('_', '-')}; "
+    if name in from_environment:
+        return f"it comes from {PREFIX}{name.upper()}; "
+    return "it comes from the settings file; " if name in from_file else ""
 
 
 def local_url(host: str, port: int) -> str:

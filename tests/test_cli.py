@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadFolder, Unavailable
 from sirrd.store.folder import DataFolder
 from tests.conftest import API_KEY, Launch, SetClock, Start, settings_for
-from tests.parts import ask, put, sirrd
+from tests.parts import SIRRD, ask, put, sirrd
 
 
 def test_version(tmp_path: Path) -> None:
@@ -185,3 +186,69 @@ def test_an_error_is_a_line_and_a_hint(
     assert lines[0].startswith("sirrd: log_level: ")
     assert lines[1].startswith("hint: ")
     assert len(lines) == 2
+
+
+def test_other_systems_are_told_what_works_there(tmp_path: Path) -> None:
+    """Where there is no POSIX, a command of the daemon says so in a line and a hint, and points to the client."""
+    program = (
+        "import sys\nfor name in ('fcntl', 'grp', 'pwd', 'resource', 'uvloop'): sys.modules[name] = None\n"
+        "from sirrd.cli import main\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "serve"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr.startswith("sirrd: the daemon and its commands need a POSIX system")
+    assert "hint: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "hint"),
+    [
+        (["sevre"], "there is no such command", "did you mean serve?"),
+        (["rotate"], "there is no such command", "did you mean rotate-key?"),
+        (["help"], "there is no such command", "one of: serve, "),
+        (["--port", "1", "serve"], "flags stand behind the command", ""),
+        (["serve", "--prot", "1"], "there is no flag --prot", "did you mean --port?"),
+        (["serve", "--data_dir=x"], "there is no flag --data_dir", "did you mean --data-dir?"),
+        (["restore", "x", "--repl"], "there is no flag --repl", "did you mean --replace?"),
+        (["prune", "--replace"], "--replace is not a flag of this command", ""),
+        ([], "no command is named", "one of: serve, "),
+    ],
+)
+def test_what_was_meant_is_asked(tmp_path: Path, arguments: list[str], text: str, hint: str) -> None:
+    """A command or flag that is like a known one is met with "did you mean"; nothing is taken for its beginning."""
+    found = sirrd(tmp_path, *arguments)
+    assert found.returncode == 2
+    assert text in found.stderr
+    assert hint in found.stderr
+
+
+def test_i6_an_argument_too_many_is_not_repeated(tmp_path: Path) -> None:
+    """An id that belongs on standard input does not stand in the complaint about it, which goes into logs."""
+    found = sirrd(tmp_path, "verify-burn", "ab" * 32)
+    assert found.returncode == 2
+    assert "ab" * 32 not in found.stderr
+    assert "standard input" in found.stderr
+
+
+def test_output_that_is_lost_is_said(tmp_path: Path) -> None:
+    """What could not be printed is exit 1, not a success that nobody sees."""
+    for command in ("example-config", "check-config"):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [*SIRRD, command], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert done.returncode == 1
+        assert "sirrd: the output could not be written: " in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_gone_is_no_failure(tmp_path: Path) -> None:
+    """`sirrd example-config | head -1` ends well and quietly."""
+    with subprocess.Popen([*SIRRD, "example-config"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

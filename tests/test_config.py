@@ -276,7 +276,9 @@ def test_unknown_variables_are_warned_about() -> None:
     """A misspelt `SIRR_*` variable is told; the client's own and foreign ones are not."""
     environ = dict.fromkeys(CLIENT_VARIABLES, "x") | {"SIRR_MAX_READ": "1", "HOME": "/", "SIRR_CONFIG": ""}
     _, warnings = load(flags={}, environ=environ, folder=FOLDER)
-    assert warnings == ["unknown environment variable SIRR_MAX_READ; it is ignored"]
+    assert warnings == [
+        "unknown environment variable SIRR_MAX_READ; it is ignored: did you mean SIRR_DEFAULT_MAX_READS?"
+    ]
 
 
 def test_the_port_that_kubernetes_injects_is_ignored() -> None:

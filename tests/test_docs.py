@@ -27,6 +27,7 @@ from sirrd.http.routes import RESOURCES
 from sirrd.keyring import parse_master_keys
 from sirrd.store import statements
 from sirrd.store.migrate import migrations
+from sirrd.usage import parser_of
 from tests.conftest import MASTER_KEY, Start
 from tests.parts import PATIENCE_SECONDS, ROOT, environment, require, started
 
@@ -136,7 +137,7 @@ def test_every_error_is_described() -> None:
 def test_every_command_flag_and_exit_code_is_described() -> None:
     """The command line has no command, flag or exit code that the page does not name."""
     text = page("behaviour")
-    parser = cli._parser()
+    parser = parser_of(cli.COMMANDS)
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     rows = table_rows(text)
     described = {row[0].removeprefix("sirrd ") for row in rows if row[0].startswith("sirrd ")}

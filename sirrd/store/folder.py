@@ -1,12 +1,14 @@
-"""The data folder: who may see it, who holds it, and the key file in it."""
+"""The data folder: whose it is, who may see it, who holds it, and the key file in it."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final, Literal, NamedTuple, TypeAlias, get_args
@@ -14,6 +16,7 @@ from typing import IO, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 from sirrd.entropy import Entropy
 from sirrd.errors import BadFolder, FolderInUse, WrongKey
 from sirrd.keyring import KEY_BYTES, MasterKey, parse_master_keys
+from sirrd.owner import OTHERS_WRITE, run_as, stranger_on_the_way, who
 
 DATABASE: Final = "sirrd.db"
 KEY_FILE: Final = "master.key"
@@ -30,6 +33,9 @@ _FILES: Final = (
     LOCK,
     ROTATION_LOCK,
 )
+_LONGEST_LOCK: Final = 4096
+_LOCK_TRIES: Final = 10
+_LOCK_PAUSE_SECONDS: Final = 0.01
 
 
 KeySource: TypeAlias = Literal["file", "setting"]
@@ -86,24 +92,73 @@ class DataFolder:
             for suffix in ("-wal", "-shm", "-journal", ""):
                 self.staged.with_name(STAGED + suffix).unlink(missing_ok=True)
         except OSError as error:
-            raise BadFolder(f"the data folder cannot be used: {error.strerror}", hint="see SIRR_DATA_DIR") from None
+            raise self.unusable(error) from None
 
     def prepare(self) -> list[str]:
         """Make the folder if needed, narrow its permissions, and return warnings for the operator.
 
         Raises:
-            BadFolder: It cannot be made or used, or a file in it is a symbolic link.
+            BadFolder: It cannot be made or used, or somebody else owns or can change what is in it.
         """
+        uid = os.geteuid()
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            entries = {name: (self.path / name).lstat() for name in _FILES if os.path.lexists(self.path / name)}
+            if not os.path.lexists(self.path):
+                _refuse_strangers(_nearest(self.path), uid)
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            entries = self._checked(uid)
         except OSError as error:
-            raise BadFolder(f"the data folder cannot be used: {error.strerror}", hint="see SIRR_DATA_DIR") from None
-        if any(not stat.S_ISREG(entry.st_mode) for entry in entries.values()):
-            raise BadFolder("a file in the data folder is not a regular file", hint="sirrd follows no links there")
+            raise self.unusable(error) from None
         warnings = [_narrow(self.path, 0o700)]
         warnings += [_narrow(self.path / name, 0o600) for name in entries]
         return [warning for warning in warnings if warning]
+
+    def check(self, uid: int) -> None:
+        """Check, touching nothing, that a user could work with the folder if it is there.
+
+        Raises:
+            BadFolder: That user could not.
+        """
+        try:
+            if os.path.lexists(self.path):
+                self._checked(uid)
+            else:
+                _refuse_strangers(_nearest(self.path), uid)
+        except OSError as error:
+            raise self.unusable(error) from None
+
+    def unusable(self, error: OSError) -> BadFolder:
+        """Return what is raised where the system does not let sirrd use the folder."""
+        hint = "see SIRR_DATA_DIR"
+        if isinstance(error, PermissionError):
+            hint = f"{who(os.geteuid())} has to reach it and write to it; see SIRR_DATA_DIR"
+            if "private" in self.path.resolve().parts:
+                hint = "it belongs to a unit with DynamicUser, which alone reaches it: see the first lines of the unit"
+        elif isinstance(error, (NotADirectoryError, FileExistsError, FileNotFoundError)):
+            hint = "a file, or a link to nothing, stands in its place or on the way to it; see SIRR_DATA_DIR"
+        elif error.errno == errno.EROFS:
+            hint = "put it where sirrd may write: in a container on a volume; see SIRR_DATA_DIR"
+        return BadFolder(f"the data folder {self.path} cannot be used: {error.strerror or error}", hint=hint)
+
+    def _checked(self, uid: int) -> list[str]:
+        """Refuse what is not a user's own, and return the names of the files that are there."""
+        folder = self.path.stat()
+        if not stat.S_ISDIR(folder.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        _refuse_foreign(f"the data folder {self.path}", folder, uid, remedy=f"chown -R {uid} {self.path}", mode="700")
+        _refuse_strangers(self.path, uid)
+        names = [name for name in _FILES if os.path.lexists(self.path / name)]
+        for name in names:
+            found = (self.path / name).lstat()
+            if not stat.S_ISREG(found.st_mode):
+                raise BadFolder("a file in the data folder is not a regular file", hint="sirrd follows no links there")
+            path = self.path / name
+            _refuse_foreign(f"{name} in the data folder", found, uid, remedy=f"chown {uid} {path}", mode="600")
+            if found.st_nlink > 1:
+                raise BadFolder(
+                    f"{name} in the data folder has a second name (a hard link), by which others could change it",
+                    hint=f"copy it, and put the copy in its place: cp -p {path} {path}.own && mv {path}.own {path}",
+                )
+        return names
 
     def lock(self) -> None:
         """Take the folder.
@@ -115,14 +170,10 @@ class DataFolder:
         try:
             file = os.fdopen(os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+")
         except OSError as error:
-            raise BadFolder(f"the data folder cannot be locked: {error.strerror}", hint="see SIRR_DATA_DIR") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            raise self.unusable(error) from None
+        if not _taken(file.fileno()):
             file.close()
-            raise FolderInUse(
-                "another process holds the data folder", hint="stop it first, or choose another SIRR_DATA_DIR"
-            ) from None
+            raise FolderInUse("another process holds the data folder", hint=self._who_holds())
         self._lock = file
         self.keys_of_daemon = self.told_keys()
         try:
@@ -152,9 +203,13 @@ class DataFolder:
             raise BadFolder(f"the lock file cannot be written: {error.strerror}", hint="see SIRR_DATA_DIR") from None
 
     def holder(self) -> str:
-        """Return the address that the holder of the lock announced, or an empty string."""
+        """Return the address that the holder of the lock announced; an empty string if nobody holds it, or said none.
+
+        What stands in the lock file counts only while a process holds it, and only if the file is of the folder's own
+        user: it names who is shown the API key.
+        """
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return str(json.loads((self.path / LOCK).read_text(encoding="utf-8"))["address"])
+            return str(self._told()["address"])
         return ""
 
     def told_keys(self) -> KeysOfDaemon | None:
@@ -164,6 +219,32 @@ class DataFolder:
             if told["source"] in get_args(KeySource):
                 return KeysOfDaemon(told["source"], str(told["first"]))
         return None
+
+    def _told(self) -> dict[str, Any]:
+        """Read the lock file of whoever holds the folder."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(self.path / LOCK, flags)
+        try:
+            found, folder = os.fstat(descriptor), self.path.stat()
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != folder.st_uid or found.st_mode & OTHERS_WRITE:
+                raise ValueError("the lock file is not the folder's own")
+            try:
+                # Whoever starts at this instant tries again: see `_taken`.
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return dict(json.loads(os.pread(descriptor, _LONGEST_LOCK, 0)))
+            raise ValueError("nobody holds the folder")
+        finally:
+            os.close(descriptor)
+
+    def _who_holds(self) -> str:
+        """Return what to do about the process that holds the folder."""
+        try:
+            told = self._told()
+            place = f" and listens on {told['address']}" if told["address"] else ""
+            return f"process {int(told['pid'])} has it{place}: stop it first, or choose another SIRR_DATA_DIR"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "stop it first, or choose another SIRR_DATA_DIR"
 
     def unlock(self) -> None:
         """Let go of the folder."""
@@ -238,7 +319,7 @@ class DataFolder:
         try:
             file = os.open(self.path / ROTATION_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise BadFolder(f"the data folder cannot be used: {error.strerror}", hint="see SIRR_DATA_DIR") from None
+            raise self.unusable(error) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -265,6 +346,45 @@ class DataFolder:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _taken(descriptor: int) -> bool:
+    """Take a lock file; tell whether that worked. A command that looks who holds it keeps it for an instant."""
+    for tried in range(_LOCK_TRIES):
+        if tried:
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+def _nearest(path: Path) -> Path:
+    """Return a path, or what is nearest above it, that is there."""
+    return next((place for place in (path, *path.parents) if place.exists()), Path("/"))
+
+
+def _refuse_strangers(path: Path, uid: int) -> None:
+    """Refuse a place that somebody else could put another in the place of."""
+    if stranger := stranger_on_the_way(path, uid):
+        raise BadFolder(
+            f"the data folder is not safe from other users: {stranger}",
+            hint=f"put it where only {who(uid)} and root can change the way to it; see SIRR_DATA_DIR",
+        )
+
+
+def _refuse_foreign(what: str, found: os.stat_result, uid: int, *, remedy: str, mode: str) -> None:
+    """Refuse what another user owns, or can write."""
+    if found.st_uid != uid:
+        raise BadFolder(
+            f"{what} belongs to {who(found.st_uid)}, and sirrd works as {who(uid)}",
+            hint=f"run sirrd as its owner ({run_as(found.st_uid)}), or give it away: {remedy}",
+        )
+    if found.st_mode & OTHERS_WRITE:
+        raise BadFolder(
+            f"{what} can be written by other users (mode {stat.S_IMODE(found.st_mode):04o})",
+            hint=f"what stands there may be theirs: look at it, and then: chmod {mode} {remedy.rpartition(' ')[2]}",
+        )
 
 
 def _narrow(path: Path, mode: int) -> str:

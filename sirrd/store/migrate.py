@@ -6,6 +6,7 @@ how many of them a database has had.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from importlib import resources
 from typing import Final
@@ -15,6 +16,7 @@ from sirrd.errors import BadFolder
 APPLICATION_ID: Final = 0x73697272  # "sirr"
 
 
+@functools.cache
 def migrations() -> list[str]:
     """Return the scripts in their order."""
     folder = resources.files("sirrd.store").joinpath("schema")
