@@ -242,7 +242,11 @@ def open_sealed(value: str, key: bytes) -> Content:
 
 def _labelled(name: str | None, media_type: str | None) -> bytes:
     """Return what stands before the data: name and media type, each after its length."""
-    if name is not None and not 1 <= len(name.encode()) <= MAX_NAME_BYTES:
+    try:
+        size = None if name is None else len(name.encode())
+    except UnicodeEncodeError:  # of a file whose name is in another encoding than UTF-8
+        raise BadContentError("the name of the file holds what is no character") from None
+    if size is not None and not 1 <= size <= MAX_NAME_BYTES:
         raise BadContentError(f"a name has 1 to {MAX_NAME_BYTES} bytes")
     if media_type is not None and _MEDIA_TYPE.fullmatch(media_type) is None:
         raise BadContentError("the media type is malformed")

@@ -254,6 +254,7 @@ def test_another_key_opens_nothing() -> None:
     [
         Content(b"", name=""),
         Content(b"", name="ü" * 128),
+        Content(b"", name="\udcfc.txt"),
         Content(b"", media_type=""),
         Content(b"", media_type="text"),
         Content(b"", media_type="text/plain; charset=utf-8"),

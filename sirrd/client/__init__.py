@@ -11,15 +11,18 @@ Values are encrypted before they are sent, with a key that stands in the fragmen
 Nothing of the daemon is imported here.
 """
 
-from sirrd.client.clients import AsyncSirrClient, SirrClient
+from sirrd.client.clients import AsyncReading, AsyncSirrClient, Reading, SirrClient
 from sirrd.client.errors import (
+    CannotLookError,
     CannotOpenError,
+    Cause,
     ExistsError,
     LockedError,
     MaybeSpentError,
     NotFoundError,
     RefusedError,
     SealedError,
+    SettingError,
     SirrError,
     UnauthorisedError,
     UnavailableError,
@@ -29,10 +32,13 @@ from sirrd.link import BadContentError, BadLinkError, Content, Link
 
 __all__ = [
     "UNSET",
+    "AsyncReading",
     "AsyncSirrClient",
     "BadContentError",
     "BadLinkError",
+    "CannotLookError",
     "CannotOpenError",
+    "Cause",
     "Content",
     "ExistsError",
     "Head",
@@ -42,8 +48,10 @@ __all__ = [
     "Metadata",
     "NotFoundError",
     "Pushed",
+    "Reading",
     "RefusedError",
     "SealedError",
+    "SettingError",
     "SirrClient",
     "SirrError",
     "UnauthorisedError",

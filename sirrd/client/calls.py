@@ -1,4 +1,4 @@
-"""What is asked of a server and how its answers are read, without any I/O: both clients stand on it.
+"""When something is asked of a server, and asked again, without any I/O: both clients stand on it.
 
 A `Call` is one request, with the way to read its answer. `exchange` drives it: a generator that says what to send and
 how long to wait, and is told what came of it, until it returns the result or raises.
@@ -7,100 +7,50 @@ how long to wait, and is told what came of it, until it returns the result or ra
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
+from sirrd.client.answers import LONGEST_BODY, Answer, BadAnswerError, Version, retry_after
 from sirrd.client.errors import (
-    ExistsError,
+    CannotOpenError,
+    Cause,
     LockedError,
     MaybeSpentError,
-    NotFoundError,
     RefusedError,
-    SealedError,
     SirrError,
-    UnauthorisedError,
     UnavailableError,
 )
+from sirrd.client.failures import Failure
+from sirrd.client.refusals import LATER, foreign, may_be_spent, refused, with_words
 
 T = TypeVar("T")
 ATTEMPTS: Final = 4
+WINDOW_SECONDS: Final = 60.0
+"""For how long a read is asked for again, from the first time on; a server may have a shorter one."""
+SHORT_SECONDS: Final = 5.0
+"""How long is waited for what is of use, and not needed."""
+_PROBES: Final = 16
 _FIRST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 10.0
-_LATER: Final = frozenset({429, 502, 503, 504})
-_REFUSED: Final = 400
-_MAYBE_SPENT: Final = "the read may have been spent, so it is not tried again"
-_BROKEN: Final = 500
-_LONGEST_TEXT: Final = 300
+_LONGEST_PROBE_PAUSE_SECONDS: Final = 5.0
+_TOO_LARGE: Final = 413
+_MAYBE: Final = "a read may have been spent"
+_NOTHING: Final = "nothing was spent"
 
 
 class Again(enum.Enum):
     """When a call may be sent a second time."""
 
     UNSENT = enum.auto()
-    """Only if it certainly did not reach the server: a read is spent, or a secret made, once at most."""
+    """Only if it certainly did not reach the server: a secret is made or changed once at most."""
     ALWAYS = enum.auto()
     """Also if there was no answer: sent twice, it does what it does once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server answered.
-
-    Attributes:
-        status: The HTTP status.
-        headers: By their names in lower case.
-        content: The body.
-    """
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the request was done."""
-        return 200 <= self.status < 300  # noqa: PLR2004
-
-    def member(self, name: str, kind: type[T]) -> T:
-        """Return a member of the JSON object of the body.
-
-        Raises:
-            UnavailableError: There is none of that kind: something else than a sirrd answered.
-        """
-        found = self.members().get(name)
-        if not isinstance(found, kind):
-            raise UnavailableError("what answered is no sirrd", status=self.status)
-        return found
-
-    def members(self) -> dict[str, Any]:
-        """Return the JSON object of the body.
-
-        Raises:
-            UnavailableError: It is none: something else than a sirrd answered.
-        """
-        try:
-            found = json.loads(self.content)
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise UnavailableError("what answered is no sirrd", status=self.status)
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """There was no answer.
-
-    Attributes:
-        was_sent: Whether the request may have reached the server.
-        reason: Why, in a few words.
-    """
-
-    was_sent: bool
-    reason: str
+    AS_ATTEMPT = enum.auto()
+    """A read, with an attempt: also if there was no answer, where the server is known to know attempts."""
+    NEVER = enum.auto()
+    """It is of use, and not needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +60,15 @@ class Call(Generic[T]):
     Attributes:
         method: The HTTP method.
         path: Path and query.
-        read: Makes the result of an answer that is no error.
+        read: Makes the result of an answer that is no error; raises `BadAnswerError` where it is none of a sirrd.
         again: When it may be sent a second time.
         members: The JSON body, or None.
         headers: Beside those that every request has.
         is_error: Tells an answer that is an error; for most, whatever is no success.
-        spends: Whether an answer that does not come may have cost a read.
+        refused: Makes the error of such an answer.
+        size: How many bytes the value has that it stores, or None.
+        longest: How many bytes its answer may have.
+        seconds: How long each step of it may take, or None: as long as for every other.
     """
 
     method: str
@@ -125,12 +78,17 @@ class Call(Generic[T]):
     members: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     is_error: Callable[[Answer], bool] = lambda answer: not answer.is_success
-    spends: bool = False
+    refused: Callable[[Answer], SirrError] = refused
+    size: int | None = None
+    longest: int = LONGEST_BODY
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Says: send the call."""
+    """Says: send this call."""
+
+    call: Call[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,95 +100,170 @@ class Wait:
 
 Step = Send | Wait
 Outcome = Answer | Failure | None
+Steps = Generator[Step, Outcome, T]
 
 
-def exchange(call: Call[T], *, jitter: Callable[[], float]) -> Generator[Step, Outcome, T]:
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """What times are taken from.
+
+    Attributes:
+        jitter: Returns a number from 0 to 1, so that many clients do not come back at once.
+        elapsed: Returns seconds since any moment; they count while the machine sleeps.
+    """
+
+    jitter: Callable[[], float]
+    elapsed: Callable[[], float]
+
+    def pause(self, tries: int, *, longest: float = _LONGEST_PAUSE_SECONDS) -> float:
+        """Return how long to wait after so many tries, in seconds."""
+        return min(longest, _FIRST_PAUSE_SECONDS * (1 << tries)) * (0.5 + self.jitter() / 2)
+
+
+def exchange(call: Call[T], *, rhythm: Rhythm, is_stranger: bool) -> Steps[T]:
     """Send a call, again where that can spend nothing twice, and return what its answer is read as.
 
     Args:
         call: What to send.
-        jitter: Returns a number from 0 to 1, so that many clients do not come back at once.
+        rhythm: For the pauses.
+        is_stranger: Whether it shows no token.
 
     Raises:
         SirrError: The answer is an error, or there was none.
     """
-    attempt = 0
-    while True:
-        outcome = yield Send()
-        if outcome is None:
-            raise TypeError("what was sent has an outcome")
-        pause = _pause(call, outcome, attempt, jitter)
-        if pause is None:
-            break
-        yield Wait(pause)
-        attempt += 1
-    if isinstance(outcome, Failure):
-        raise _unanswered(call, outcome)
+    if call.again is Again.AS_ATTEMPT:
+        return (yield from _read_once(call, rhythm))
+    if call.size is None:
+        return (yield from _send(call, rhythm))
     try:
-        if call.is_error(outcome):
-            raise _refused(outcome)
-        return call.read(outcome)
-    except UnavailableError as error:
-        if call.spends and error.code is None:
-            # A proxy in between may have lost the answer of a read that was spent.
-            raise MaybeSpentError(f"{error}: {_MAYBE_SPENT}", status=error.status) from None
+        return (yield from _send(call, rhythm))
+    except (RefusedError, UnavailableError) as error:
+        # A server that refuses a long body may break the connection rather than read it to its end.
+        if error.status == _TOO_LARGE or error.cause is Cause.BROKEN:
+            yield from _explain_size(call.size, is_stranger=is_stranger)
         raise
 
 
-def _pause(call: Call[T], outcome: Answer | Failure, attempt: int, jitter: Callable[[], float]) -> float | None:
-    """Return how long to wait before the next attempt, or None if there is to be none."""
-    if attempt + 1 == ATTEMPTS:
-        return None
-    wanted = 0.0
+def _send(call: Call[T], rhythm: Rhythm) -> Steps[T]:
+    for tries in range(ATTEMPTS):
+        outcome = yield Send(call)
+        try:
+            return _result(call, outcome)
+        except SirrError:
+            pause = None if call.again is Again.NEVER else _pause(outcome, tries, rhythm)
+            is_safe = _is_unsent(outcome) or (call.again is Again.ALWAYS and _may_pass(outcome))
+            if pause is None or not is_safe:
+                raise
+        yield Wait(pause)
+    raise TypeError("the last try returns or raises")
+
+
+def _read_once(call: Call[T], rhythm: Rhythm) -> Steps[T]:
+    """Ask for a read, and ask again with the same attempt while its answer may be lost: that spends nothing more.
+
+    A server of an earlier release takes no notice of attempts, and would spend a second read. So before the read is
+    asked for again the server is asked whether it knows them, each time, since it may be another one by now.
+    """
+    began, doubt = rhythm.elapsed(), None
+    for tries in range(ATTEMPTS):
+        outcome = yield Send(call)
+        try:
+            return _result(call, outcome)
+        except CannotOpenError:
+            raise
+        except SirrError as error:
+            found = error
+        is_lost = may_be_spent(found) or (isinstance(outcome, Failure) and outcome.was_sent)
+        if is_lost and doubt is None:
+            doubt = found
+        pause = _pause(outcome, tries, rhythm)
+        if pause is None or found.code in {"attempt_over", "too_many_repeats"} or not (is_lost or _may_pass(outcome)):
+            break
+        yield Wait(pause)
+        if doubt is not None or not _is_unsent(outcome):
+            window = yield from _window(rhythm, began)
+            if rhythm.elapsed() - began >= window:
+                break
+    raise _claimed(found, doubt)
+
+
+def _claimed(found: SirrError, doubt: SirrError | None) -> SirrError:
+    """Return the last error of a read, with the word whether it can have been spent by this or an earlier one."""
+    if isinstance(found, LockedError):
+        return found  # a server that knows an attempt does not ask for the proof again: it had not come there
+    if doubt is None:
+        return found if found.code is not None else with_words(found, _NOTHING)
+    if found is doubt or str(found) == str(doubt):
+        return with_words(found, _MAYBE, kind=MaybeSpentError)
+    return with_words(found, f"before that, {doubt}; {_MAYBE}", kind=MaybeSpentError)
+
+
+def _window(rhythm: Rhythm, began: float) -> Steps[float]:
+    """Return for how many seconds the server gives the answer of an attempt again, 0 if it does not.
+
+    This spends nothing, and a value may be waiting: so the server is given the whole time to come back.
+    """
+    call = version()
+    for tries in range(_PROBES):
+        outcome = yield Send(call)
+        try:
+            return min(float(_result(call, outcome).redelivery_seconds or 0), WINDOW_SECONDS)
+        except SirrError:
+            if not _may_pass(outcome):
+                return 0.0
+        pause = rhythm.pause(tries, longest=_LONGEST_PROBE_PAUSE_SECONDS)
+        if rhythm.elapsed() - began + pause >= WINDOW_SECONDS:
+            return 0.0
+        yield Wait(pause)
+    return 0.0
+
+
+def _explain_size(size: int, *, is_stranger: bool) -> Steps[None]:
+    """Raise the error that says how long a value may be, if the server says that, and it is longer."""
+    call = version()
+    try:
+        found = _result(call, (yield Send(call)))
+    except SirrError:
+        return
+    most = found.public_max_value_bytes if is_stranger else None
+    most = most or found.max_value_bytes
+    if most is not None and size > most:
+        raise RefusedError(f"the value takes {size} bytes as it is stored, and the server takes {most}", status=413)
+
+
+def version() -> Call[Version]:
+    """Ask a server for its release, and what it can do."""
+    return Call("GET", "/version", lambda answer: answer.read(Version), Again.ALWAYS, seconds=SHORT_SECONDS)
+
+
+def _result(call: Call[T], outcome: Outcome) -> T:
+    if outcome is None:
+        raise TypeError("what was sent has an outcome")
     if isinstance(outcome, Failure):
-        may = not outcome.was_sent or call.again is Again.ALWAYS
-    else:
-        may = call.again is Again.ALWAYS and outcome.status in _LATER
-        wanted = _retry_after(outcome)
-    if not may or wanted > _LONGEST_PAUSE_SECONDS:
+        raise UnavailableError(outcome.reason, cause=outcome.cause)
+    if call.is_error(outcome):
+        raise call.refused(outcome)
+    try:
+        return call.read(outcome)
+    except BadAnswerError:
+        raise foreign(outcome) from None
+
+
+def _is_unsent(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and not outcome.was_sent
+
+
+def _may_pass(outcome: Outcome) -> bool:
+    """Tell whether what came of a call may be over in a moment."""
+    return isinstance(outcome, Failure) or (outcome is not None and (outcome.status in LATER or not outcome.is_whole))
+
+
+def _pause(outcome: Outcome, tries: int, rhythm: Rhythm) -> float | None:
+    """Return how long to wait before the next try, or None if there is to be none."""
+    wanted = retry_after(outcome) if isinstance(outcome, Answer) else 0.0
+    if tries + 1 == ATTEMPTS or wanted > _LONGEST_PAUSE_SECONDS:
         return None
-    return max(wanted, _FIRST_PAUSE_SECONDS * (1 << attempt) * (0.5 + jitter() / 2))
-
-
-def _retry_after(answer: Answer) -> float:
-    text = answer.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else 0.0
-
-
-def _unanswered(call: Call[T], failure: Failure) -> SirrError:
-    if failure.was_sent and call.spends:
-        return MaybeSpentError(f"{failure.reason}: {_MAYBE_SPENT}")
-    return UnavailableError(failure.reason)
-
-
-_BY_CODE: Final[dict[str, type[SirrError]]] = {
-    "not_found": NotFoundError,
-    "sealed": SealedError,
-    "key_exists": ExistsError,
-    "unauthorized": UnauthorisedError,
-    "proof_required": LockedError,
-    "proof_mismatch": LockedError,
-    "too_many_proofs": LockedError,
-    "locked": LockedError,
-}
-_TEXTS: Final = {401: "a valid bearer is required", 404: "there is no such secret, or not any more"}
-_BY_STATUS: Final[dict[int, type[SirrError]]] = {401: UnauthorisedError, 404: NotFoundError, 410: SealedError}
-
-
-def _refused(answer: Answer) -> SirrError:
-    """Return the error that an answer is. The server's own sentence never repeats what was sent."""
-    status = answer.status
-    is_refusal = _REFUSED <= status < _BROKEN and status not in _LATER
-    otherwise = RefusedError if is_refusal else UnavailableError
-    if not answer.content:  # of HEAD
-        return _BY_STATUS.get(status, otherwise)(_TEXTS.get(status, f"the server answered {status}"), status=status)
-    found = answer.members()
-    code, text = found.get("code"), found.get("error")
-    if not isinstance(code, str) or not isinstance(text, str):
-        return UnavailableError(f"what answered {status} is no sirrd", status=status)
-    # What answers may be anybody, and a message may end on a terminal.
-    shown = "".join(each if each.isprintable() else "?" for each in text[:_LONGEST_TEXT])
-    return _BY_CODE.get(code, otherwise)(shown, status=status, code=code)
+    return max(wanted, rhythm.pause(tries))
 
 
 def path_of(*segments: str, **query: object) -> str:

@@ -3,87 +3,71 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Final, Self, TypeVar
 
 import httpx
 
-from sirrd import __version__
 from sirrd.client import operations
-from sirrd.client.calls import Answer, Call, Failure, Outcome, Step, Wait, exchange
+from sirrd.client.calls import Call, Outcome, Step, Wait
+from sirrd.client.errors import SirrError
 from sirrd.client.operations import UNSET, Head, Metadata, Named, Number, Page, Pushed, Unset
+from sirrd.client.party import Cursors, Party
+from sirrd.client.transports import Ways, afetch, fetch
 from sirrd.link import Content, Link
 
 T = TypeVar("T")
 PAGE: Final = 500
 _TIMEOUT_SECONDS: Final = 30.0
-_UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-# At INFO it writes every URL down, and a URL holds an id.
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-class _Base:
-    """What both clients know: the server and its token."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A secret that was read.
 
-    def __init__(self, server: str, token: str | None) -> None:
-        parts = urlsplit(server)
-        _ = parts.port  # raises where it is none
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("the server is named by its URL: https://drop.example")
-        self._server = server.rstrip("/")
-        self._token = token
+    Attributes:
+        content: What was in it.
+    """
 
-    def _request(self, call: Call[T], server: str | None) -> dict[str, Any]:
-        """Return what httpx is given. The token goes to the client's own server alone, never to that of a link."""
-        headers = {**call.headers, "user-agent": f"sirrd-client/{__version__}", "accept": "application/json"}
-        if self._token is not None and server in {None, self._server}:
-            headers["authorization"] = f"Bearer {self._token}"
-        found: dict[str, Any] = {
-            "method": call.method,
-            "url": (server or self._server) + call.path,
-            "headers": headers,
-        }
-        return found if call.members is None else {**found, "json": dict(call.members)}
+    content: Content
+    _say: Callable[[], None] = field(repr=False)
 
-    def _is_own(self, named: Named) -> bool:
-        return self._token is not None and named.server in {None, self._server}
+    def received(self) -> None:
+        """Say that it is where it belongs: the server forgets it then, not some time later. Nothing is raised."""
+        self._say()
 
 
-def _jitter() -> float:
-    return int.from_bytes(os.urandom(2)) / 0xFFFF
+@dataclass(frozen=True, slots=True)
+class AsyncReading:
+    """A secret that was read; see `Reading`."""
+
+    content: Content
+    _say: Callable[[], Awaitable[None]] = field(repr=False)
+
+    async def received(self) -> None:
+        """See `Reading.received`."""
+        await self._say()
 
 
-def _answered(response: httpx.Response) -> Answer:
-    return Answer(
-        response.status_code, {name.lower(): text for name, text in response.headers.items()}, response.content
-    )
-
-
-def _failed(error: httpx.HTTPError) -> Failure:
-    if isinstance(error, _UNSENT):
-        return Failure(was_sent=False, reason="the server cannot be reached")
-    if isinstance(error, httpx.TimeoutException):
-        return Failure(was_sent=True, reason="the server did not answer in time")
-    return Failure(was_sent=True, reason="the connection broke before the answer")
-
-
-class SirrClient(_Base):
+class SirrClient(Party):
     """A client that blocks.
 
     Args:
         server: The URL of the server.
         token: Its master API key, for what needs it.
         timeout: Seconds to wait for each step of a request.
+        cacert: A file with the certificates (PEM) that are trusted, and no others; without it `SSL_CERT_FILE` and
+            `SSL_CERT_DIR` count, or else what the system trusts.
         transport: For tests.
 
     Raises:
-        ValueError: `server` is not a URL.
+        SettingError: The server, the token, the certificates or the environment's proxy cannot be used. It is a
+            `ValueError`, too.
     """
 
     def __init__(
@@ -92,10 +76,16 @@ class SirrClient(_Base):
         token: str | None = None,
         *,
         timeout: float = _TIMEOUT_SECONDS,
+        cacert: str | os.PathLike[str] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        super().__init__(server, token)
-        self._http = httpx.Client(timeout=timeout, transport=transport)
+        super().__init__(server, token, timeout)
+        self._ways: Ways[httpx.BaseTransport] = Ways(
+            lambda trust, proxy: httpx.HTTPTransport(verify=trust, proxy=proxy, trust_env=False),
+            cacert=cacert,
+            given=transport,
+        )
+        self._ways.to(self._server)  # raises now rather than later
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +95,8 @@ class SirrClient(_Base):
 
     def close(self) -> None:
         """Let go of the connections."""
-        self._http.close()
+        for transport in self._ways.all():
+            transport.close()
 
     def push(
         self,
@@ -128,13 +119,16 @@ class SirrClient(_Base):
             passphrase: Asked for in addition to the link.
 
         Raises:
-            RefusedError: It is too long, or the server refuses it.
+            RefusedError: It is empty, or the server refuses it, as too long for example.
             SirrError: It was not stored; where the answer did not come, it may have been, and nobody has its link.
         """
         return self._do(operations.push(value, ttl=ttl, reads=reads, keep=keep, encrypt=encrypt, passphrase=passphrase))
 
     def get(self, what: str | Link, *, org: str | None = None, passphrase: str | None = None) -> Content:
-        """Read a secret, spending one read.
+        """Read a secret, spending one read, and tell the server that it has arrived.
+
+        Where the answer is lost it is asked for again, which spends nothing more. What is read is in the caller's
+        hands only when this returns: whoever has to write it somewhere first takes `read`.
 
         Args:
             what: A link, an id, or a key.
@@ -147,8 +141,21 @@ class SirrClient(_Base):
             MaybeSpentError: No answer came.
             SirrError: Nothing was spent.
         """
+        reading = self.read(what, org=org, passphrase=passphrase)
+        reading.received()
+        return reading.content
+
+    def read(self, what: str | Link, *, org: str | None = None, passphrase: str | None = None) -> Reading:
+        """Read a secret as `get` does, but leave it to the caller to say when it is safe: `Reading.received`."""
         named = Named.by(what, org)
-        return self._do(operations.get(named, passphrase=passphrase), named.server)
+        call = operations.get(named, passphrase=passphrase)
+        content = self._do(call, named.server)
+        return Reading(content, lambda: self._say_received(call, named.server))
+
+    def _say_received(self, reading: Call[Content], server: str | None) -> None:
+        # The server forgets it in a while by itself, and one of an earlier release has nothing to forget.
+        with contextlib.suppress(SirrError):
+            self._do(operations.received(reading), server)
 
     def head(self, what: str | Link, *, org: str | None = None) -> Head:
         """Describe a secret, spending nothing; a sealed one, too."""
@@ -173,16 +180,16 @@ class SirrClient(_Base):
     def delete(self, what: str | Link, *, org: str | None = None, passphrase: str | None = None) -> None:
         """Delete a secret, with the token as its owner, or else as the recipient of its link."""
         named = Named.by(what, org)
-        call = operations.delete(named, passphrase=passphrase, as_owner=self._is_own(named))
+        call = operations.delete(named, passphrase=passphrase, as_owner=self._shows_token(named.server))
         self._do(call, named.server)
 
     def list(self, *, org: str | None = None) -> Iterator[Metadata]:
         """Yield the metadata of all secrets, or of one org, newest first, page by page."""
-        cursor = None
+        cursor, cursors = None, Cursors()
         while True:
             found: Page = self._do(operations.page(org=org, cursor=cursor, limit=PAGE))
             yield from found.secrets
-            if (cursor := found.cursor) is None:
+            if (cursor := cursors.after(found)) is None:
                 return
 
     def set(
@@ -204,7 +211,7 @@ class SirrClient(_Base):
 
     def owns(self, what: str | Link) -> bool:
         """Tell whether the token is shown where a secret is: not for a link of another server, or without one."""
-        return self._is_own(Named.by(what))
+        return self._shows_token(Named.by(what).server)
 
     def check_token(self) -> None:
         """Raise `UnauthorisedError` if the server does not take the token."""
@@ -219,7 +226,7 @@ class SirrClient(_Base):
         return self._do(operations.health())
 
     def _do(self, call: Call[T], server: str | None = None) -> T:
-        steps = exchange(call, jitter=_jitter)
+        steps = self._steps(call, server)
         outcome: Outcome = None
         while True:
             try:
@@ -227,19 +234,17 @@ class SirrClient(_Base):
             except StopIteration as end:
                 result: T = end.value
                 return result
-            outcome = self._take(step, call, server)
+            outcome = self._take(step, server)
 
-    def _take(self, step: Step, call: Call[T], server: str | None) -> Outcome:
+    def _take(self, step: Step, server: str | None) -> Outcome:
         if isinstance(step, Wait):
             time.sleep(step.seconds)
             return None
-        try:
-            return _answered(self._http.send(self._http.build_request(**self._request(call, server))))
-        except httpx.HTTPError as error:
-            return _failed(error)
+        transport, proxy = self._ways.to(server or self._server)
+        return fetch(transport, self._request(step.call, server), longest=step.call.longest, proxy=proxy)
 
 
-class AsyncSirrClient(_Base):
+class AsyncSirrClient(Party):
     """A client for asyncio; everything else is as in `SirrClient`."""
 
     def __init__(
@@ -248,10 +253,16 @@ class AsyncSirrClient(_Base):
         token: str | None = None,
         *,
         timeout: float = _TIMEOUT_SECONDS,
+        cacert: str | os.PathLike[str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__(server, token)
-        self._http = httpx.AsyncClient(timeout=timeout, transport=transport)
+        super().__init__(server, token, timeout)
+        self._ways: Ways[httpx.AsyncBaseTransport] = Ways(
+            lambda trust, proxy: httpx.AsyncHTTPTransport(verify=trust, proxy=proxy, trust_env=False),
+            cacert=cacert,
+            given=transport,
+        )
+        self._ways.to(self._server)  # raises now rather than later
 
     async def __aenter__(self) -> Self:
         return self
@@ -263,7 +274,8 @@ class AsyncSirrClient(_Base):
 
     async def close(self) -> None:
         """Let go of the connections."""
-        await self._http.aclose()
+        for transport in self._ways.all():
+            await transport.aclose()
 
     async def push(
         self,
@@ -282,8 +294,20 @@ class AsyncSirrClient(_Base):
 
     async def get(self, what: str | Link, *, org: str | None = None, passphrase: str | None = None) -> Content:
         """See `SirrClient.get`."""
+        reading = await self.read(what, org=org, passphrase=passphrase)
+        await reading.received()
+        return reading.content
+
+    async def read(self, what: str | Link, *, org: str | None = None, passphrase: str | None = None) -> AsyncReading:
+        """See `SirrClient.read`."""
         named = Named.by(what, org)
-        return await self._do(operations.get(named, passphrase=passphrase), named.server)
+        call = operations.get(named, passphrase=passphrase)
+        content = await self._do(call, named.server)
+        return AsyncReading(content, lambda: self._say_received(call, named.server))
+
+    async def _say_received(self, reading: Call[Content], server: str | None) -> None:
+        with contextlib.suppress(SirrError):
+            await self._do(operations.received(reading), server)
 
     async def head(self, what: str | Link, *, org: str | None = None) -> Head:
         """See `SirrClient.head`."""
@@ -308,17 +332,17 @@ class AsyncSirrClient(_Base):
     async def delete(self, what: str | Link, *, org: str | None = None, passphrase: str | None = None) -> None:
         """See `SirrClient.delete`."""
         named = Named.by(what, org)
-        call = operations.delete(named, passphrase=passphrase, as_owner=self._is_own(named))
+        call = operations.delete(named, passphrase=passphrase, as_owner=self._shows_token(named.server))
         await self._do(call, named.server)
 
     async def list(self, *, org: str | None = None) -> AsyncIterator[Metadata]:
         """See `SirrClient.list`."""
-        cursor = None
+        cursor, cursors = None, Cursors()
         while True:
             found: Page = await self._do(operations.page(org=org, cursor=cursor, limit=PAGE))
             for each in found.secrets:
                 yield each
-            if (cursor := found.cursor) is None:
+            if (cursor := cursors.after(found)) is None:
                 return
 
     async def set(
@@ -340,7 +364,7 @@ class AsyncSirrClient(_Base):
 
     def owns(self, what: str | Link) -> bool:
         """See `SirrClient.owns`."""
-        return self._is_own(Named.by(what))
+        return self._shows_token(Named.by(what).server)
 
     async def check_token(self) -> None:
         """See `SirrClient.check_token`."""
@@ -351,7 +375,7 @@ class AsyncSirrClient(_Base):
         return await self._do(operations.health())
 
     async def _do(self, call: Call[T], server: str | None = None) -> T:
-        steps = exchange(call, jitter=_jitter)
+        steps = self._steps(call, server)
         outcome: Outcome = None
         while True:
             try:
@@ -359,13 +383,11 @@ class AsyncSirrClient(_Base):
             except StopIteration as end:
                 result: T = end.value
                 return result
-            outcome = await self._take(step, call, server)
+            outcome = await self._take(step, server)
 
-    async def _take(self, step: Step, call: Call[T], server: str | None) -> Outcome:
+    async def _take(self, step: Step, server: str | None) -> Outcome:
         if isinstance(step, Wait):
             await asyncio.sleep(step.seconds)
             return None
-        try:
-            return _answered(await self._http.send(self._http.build_request(**self._request(call, server))))
-        except httpx.HTTPError as error:
-            return _failed(error)
+        transport, proxy = self._ways.to(server or self._server)
+        return await afetch(transport, self._request(step.call, server), longest=step.call.longest, proxy=proxy)

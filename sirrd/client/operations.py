@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 import os
 import re
@@ -10,14 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from sirrd import link
-from sirrd.client.calls import Again, Answer, Call, path_of
-from sirrd.client.errors import CannotOpenError, LockedError, RefusedError, UnavailableError
-from sirrd.link import Content, Fragment, Keys, Link
+from sirrd.client import addresses, answers
+from sirrd.client.addresses import BadAddressError
+from sirrd.client.answers import LONGEST_VALUE_BODY, Answer
+from sirrd.client.calls import SHORT_SECONDS, Again, Call, path_of
+from sirrd.client.errors import CannotOpenError, LockedError, RefusedError
+from sirrd.client.refusals import unlooked
+from sirrd.link import BadContentError, BadLinkError, Content, Fragment, Keys, Link
 
-DEFAULT_MAX_VALUE_BYTES: Final = 1024 * 1024
+ATTEMPT_BYTES: Final = 32
 _ID: Final = re.compile(r"[0-9a-f]{64}")
+_ID_OF_EITHER_CASE: Final = re.compile(r"[0-9A-Fa-f]{64}")
+_KEY: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,256}")
+_ORG: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,128}")
+_LARGEST: Final = (1 << 63) - 1
 _SEALED: Final = 410
-_STATUSES: Final = {name: name for name in ("active", "sealed")}
 
 
 class Unset(enum.Enum):
@@ -128,18 +136,20 @@ class Named:
 
     @classmethod
     def by(cls, what: str | Link, org: str | None = None) -> Named:
-        """Take a link, an id, or a key, with its org or bare.
+        """Take a link, an id, or a key, with its org or bare. What is none of them is sent nowhere.
 
         Raises:
             BadLinkError: It looks like a link and is none.
+            RefusedError: It is neither a link nor an id nor a key, or the end of a link by itself.
         """
         if isinstance(what, str) and "://" in what:
             what = Link.parse(what)
         if isinstance(what, Link):
-            return cls(("secrets", what.id), what.server, what.fragment)
-        if org is not None and _ID.fullmatch(what) is None:
-            return cls(("orgs", org, "secrets", what))
-        return cls(("secrets", what))
+            return cls(("secrets", what.id), _server_of(what), what.fragment)
+        if _ID.fullmatch(what) is not None:
+            return cls(("secrets", what))
+        _check_key(what)
+        return cls(("secrets", what)) if org is None else cls(("orgs", _checked_org(org), "secrets", what))
 
     @property
     def path(self) -> str:
@@ -151,20 +161,66 @@ class Named:
 
         Raises:
             LockedError: A passphrase is needed, and none was given.
+            RefusedError: It is no text.
         """
         if self.fragment is None:
             return None
         if self.fragment.needs_passphrase and not passphrase:
             raise LockedError("this link needs a passphrase")
-        return self.fragment.keys(passphrase if self.fragment.needs_passphrase else None)
+        return _derived(self.fragment, passphrase if self.fragment.needs_passphrase else None)
+
+
+def _server_of(named: Link) -> str:
+    try:
+        return str(addresses.parse(named.server))
+    except BadAddressError as error:
+        raise BadLinkError(f"this is not the link of a secret: {error}") from None
+
+
+def _check_key(text: str) -> None:
+    if _ID_OF_EITHER_CASE.fullmatch(text) is not None:
+        raise RefusedError("the letters of an id are small; nothing was sent")
+    if _KEY.fullmatch(text) is None:
+        raise RefusedError("this is neither a link nor an id nor a key; nothing was sent")
+    # A name of 44 letters that would be a fragment as well has small letters once in 10^10 times only if it is one.
+    if text != text.upper() and _is_fragment(text):
+        raise RefusedError("this is the end of a link, which no server may see; nothing was sent")
+
+
+def _is_fragment(text: str) -> bool:
+    try:
+        Fragment.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _checked_org(org: str) -> str:
+    if _ORG.fullmatch(org) is None:
+        raise RefusedError("the name of an org is made of letters, digits, _, . and -; nothing was sent")
+    return org
+
+
+def _derived(fragment: Fragment, passphrase: str | None) -> Keys:
+    try:
+        return fragment.keys(passphrase)
+    except UnicodeEncodeError:
+        raise RefusedError("the passphrase holds what is no character; nothing was sent") from None
 
 
 def content_of(value: str | bytes | Content) -> Content:
-    """Return a value as content: a text, or bytes that are none."""
+    """Return a value as content: a text, or bytes that are none.
+
+    Raises:
+        BadContentError: The text holds what is no character.
+    """
     if isinstance(value, Content):
         return value
     if isinstance(value, str):
-        return Content(value.encode())
+        try:
+            return Content(value.encode())
+        except UnicodeEncodeError:
+            raise BadContentError("the value holds what is no character") from None
     try:
         value.decode()
     except UnicodeDecodeError:
@@ -180,38 +236,37 @@ def push(
     keep: bool = False,
     encrypt: bool = True,
     passphrase: str | None = None,
-    max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES,
 ) -> Call[Pushed]:
     """Store a dead drop.
 
     Raises:
-        RefusedError: It would be too long; nothing was sent.
+        RefusedError: There is nothing in it; nothing was sent.
     """
-    content, fragment = content_of(value), None
+    content, fragment = _filled(content_of(value)), None
     if encrypt:
         fragment = Fragment.make(os.urandom, needs_passphrase=bool(passphrase))
-        members = _sealed(content, fragment.keys(passphrase or None), max_value_bytes)
+        members = _sealed(content, _derived(fragment, passphrase or None))
     else:
-        members = {"value": _plain(content, max_value_bytes)}
+        members = {"value": _plain(content)}
+    size = _size(members)
     members |= _numbers(ttl_seconds=ttl, max_reads=reads) | ({"delete": False} if keep else {})
 
     def read(answer: Answer) -> Pushed:
-        try:
-            stored = Link.parse(answer.member("url", str))
-        except link.BadLinkError:
-            raise UnavailableError("the server names a link that is none", status=answer.status) from None
+        stored = answer.read(answers.Created).link
         return Pushed(stored.id, Link(stored.server, stored.id, fragment))
 
-    return Call("POST", "/secrets", read, Again.UNSENT, members)
+    return Call("POST", "/secrets", read, Again.UNSENT, members, size=size)
 
 
 def get(named: Named, *, passphrase: str | None = None) -> Call[Content]:
-    """Read a secret, spending one read."""
+    """Read a secret, spending one read: an attempt of its own."""
     keys = named.keys(passphrase)
-    headers = {} if keys is None else {"X-Sirr-Proof": keys.shown_proof}
+    headers = {"X-Sirr-Attempt": base64.urlsafe_b64encode(os.urandom(ATTEMPT_BYTES)).rstrip(b"=").decode()}
+    if keys is not None:
+        headers["X-Sirr-Proof"] = keys.shown_proof
 
     def read(answer: Answer) -> Content:
-        value = answer.member("value", str)
+        value = answer.read(answers.Value).value
         if keys is None:
             return Content(value.encode())
         try:
@@ -219,34 +274,32 @@ def get(named: Named, *, passphrase: str | None = None) -> Call[Content]:
         except link.CannotOpenError:
             raise CannotOpenError("the value does not open with this link", value=value) from None
 
-    return Call("GET", named.path, read, Again.UNSENT, headers=headers, spends=True)
+    return Call("GET", named.path, read, Again.AS_ATTEMPT, headers=headers, longest=LONGEST_VALUE_BODY)
+
+
+def received(reading: Call[Content]) -> Call[None]:
+    """Say that a value is where it belongs, so that the server forgets what it kept to give the answer again."""
+    headers = {"X-Sirr-Attempt": reading.headers["X-Sirr-Attempt"]}
+    path = f"{reading.path}/received"
+    return Call("POST", path, lambda _: None, Again.NEVER, headers=headers, seconds=SHORT_SECONDS)
 
 
 def head(named: Named) -> Call[Head]:
     """Describe a secret, spending nothing; a sealed one, too."""
 
-    def read(answer: Answer) -> Head:
-        shown = {name.removeprefix("x-sirr-"): text for name, text in answer.headers.items()}
-        try:
-            remaining, expires_at = shown["reads-remaining"], shown.get("expires-at")
-            return Head(
-                read_count=int(shown["read-count"]),
-                reads_remaining=None if remaining == "unlimited" else int(remaining),
-                delete=shown["delete"] == "true",
-                created_at=int(shown["created-at"]),
-                expires_at=None if expires_at is None else int(expires_at),
-                locked=shown.get("locked") == "true",
-                status=_STATUSES[shown["status"]],
-                fingerprint=shown.get("fingerprint"),
-            )
-        except (KeyError, ValueError):
-            raise UnavailableError("what answered is no sirrd", status=answer.status) from None
-
     def is_error(answer: Answer) -> bool:
         is_sealed = answer.status == _SEALED and "x-sirr-status" in answer.headers
         return not (answer.is_success or is_sealed)
 
-    return Call("HEAD", named.path, read, Again.ALWAYS, is_error=is_error)
+    return Call(
+        "HEAD",
+        named.path,
+        lambda answer: Head(**answers.looked(answer.headers).model_dump()),
+        Again.ALWAYS,
+        headers={"X-Sirr-Look": "true"},
+        is_error=is_error,
+        refused=unlooked,
+    )
 
 
 def patch(
@@ -256,37 +309,39 @@ def patch(
     ttl: Number = UNSET,
     reads: Number = UNSET,
     passphrase: str | None = None,
-    max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES,
 ) -> Call[Metadata]:
     """Change a secret that seals, and revive it. A new value for a link is sealed so that the link goes on to open it.
 
     Raises:
-        RefusedError: It would be too long; nothing was sent.
+        RefusedError: There is nothing in the value; nothing was sent.
     """
     members: dict[str, Any] = _numbers(ttl_seconds=ttl, max_reads=reads)
+    size = None
     if not isinstance(value, Unset):
-        keys, content = named.keys(passphrase), content_of(value)
-        sealed = None if keys is None else _sealed(content, keys, max_value_bytes)
-        members |= sealed or {"value": _plain(content, max_value_bytes)}
-    return Call("PATCH", named.path, lambda answer: _metadata(answer.members()), Again.UNSENT, members)
+        keys, content = named.keys(passphrase), _filled(content_of(value))
+        members |= {"value": _plain(content)} if keys is None else _sealed(content, keys)
+        size = _size(members)
+
+    def read(answer: Answer) -> Metadata:
+        return Metadata(**answer.read(answers.Described).model_dump())
+
+    return Call("PATCH", named.path, read, Again.UNSENT, members, size=size)
 
 
 def delete(named: Named, *, passphrase: str | None = None, as_owner: bool) -> Call[None]:
     """Delete a secret: as its owner, or as the recipient of a link, by its proof."""
     keys = None if as_owner else named.keys(passphrase)
     headers = {} if keys is None else {"X-Sirr-Proof": keys.shown_proof}
-    return Call(
-        "DELETE", named.path, lambda answer: _done(answer.member("deleted", bool)), Again.UNSENT, headers=headers
-    )
+    return Call("DELETE", named.path, lambda answer: _done(answer.read(answers.Deleted)), Again.UNSENT, headers=headers)
 
 
 def page(*, org: str | None, cursor: str | None, limit: int) -> Call[Page]:
     """Read a page of a list."""
-    segments = ("secrets",) if org is None else ("orgs", org, "secrets")
+    segments = ("secrets",) if org is None else ("orgs", _checked_org(org), "secrets")
 
     def read(answer: Answer) -> Page:
-        secrets = answer.member("secrets", list)
-        return Page([_metadata(each) for each in secrets], answer.members().get("next_cursor"))
+        found = answer.read(answers.Listed)
+        return Page([Metadata(**each.model_dump()) for each in found.secrets], found.next_cursor)
 
     return Call("GET", path_of(*segments, limit=limit, cursor=cursor), read, Again.ALWAYS)
 
@@ -299,63 +354,70 @@ def set_in(
     ttl: Number = UNSET,
     reads: Number = UNSET,
     keep: bool = False,
-    max_value_bytes: int = DEFAULT_MAX_VALUE_BYTES,
 ) -> Call[None]:
     """Store an org secret, as it is.
 
     Raises:
-        RefusedError: It would be too long; nothing was sent.
+        RefusedError: There is nothing in it, or the org or the key cannot be called so; nothing was sent.
     """
-    members: dict[str, Any] = {"key": key, "value": _plain(content_of(value), max_value_bytes)}
+    _check_key(key)
+    members: dict[str, Any] = {"key": key, "value": _plain(_filled(content_of(value)))}
+    size = _size(members)
     members |= _numbers(ttl_seconds=ttl, max_reads=reads) | ({"delete": False} if keep else {})
-    path = path_of("orgs", org, "secrets")
-    return Call("POST", path, lambda answer: _done(answer.member("key", str)), Again.UNSENT, members)
+    path = path_of("orgs", _checked_org(org), "secrets")
+    return Call("POST", path, lambda answer: _done(answer.read(answers.Stored)), Again.UNSENT, members, size=size)
 
 
 def prune(*, org: str | None) -> Call[int]:
     """Remove what has expired; return how many there were."""
-    path = "/prune" if org is None else path_of("orgs", org, "prune")
-    return Call("POST", path, lambda answer: answer.member("pruned", int), Again.ALWAYS)
+    path = "/prune" if org is None else path_of("orgs", _checked_org(org), "prune")
+    return Call("POST", path, lambda answer: answer.read(answers.Pruned).pruned, Again.ALWAYS)
 
 
 def health() -> Call[bool]:
     """Tell whether a sirrd is there and takes work."""
-    return Call("GET", "/ready", lambda answer: answer.status == 200, Again.ALWAYS, is_error=lambda _: False)  # noqa: PLR2004
+
+    def is_error(answer: Answer) -> bool:
+        return answer.status not in {200, 503}
+
+    def read(answer: Answer) -> bool:
+        return answer.read(answers.Ready).status == "ready"
+
+    return Call("GET", "/ready", read, Again.ALWAYS, is_error=is_error)
 
 
 def _done(_: object) -> None:
     """Return nothing: that the answer has the member that it should have is all."""
 
 
-def _metadata(members: Any) -> Metadata:  # noqa: ANN401 - JSON
-    try:
-        found = Metadata(*(members[name] for name in Metadata._fields))
-        texts: list[Any] = [found.key, found.org or "", found.fingerprint, found.status]
-        is_sound = all(isinstance(text, str) and text.isprintable() for text in texts)
-    except (KeyError, TypeError):
-        is_sound = False
-    if not is_sound:
-        raise UnavailableError("what answered is no sirrd, or one of another release")
-    return found
-
-
 def _numbers(**members: Number) -> dict[str, Any]:
-    return {name: number for name, number in members.items() if not isinstance(number, Unset)}
+    """Return what was given; a whole number is all that can be sent, and its bounds are the server's affair."""
+    given: dict[str, Any] = {name: number for name, number in members.items() if not isinstance(number, Unset)}
+    for number in given.values():
+        if number is not None and (type(number) is not int or abs(number) > _LARGEST):
+            raise RefusedError("a lifetime, in seconds, and a number of reads are whole numbers; nothing was sent")
+    return given
 
 
-def _sealed(content: Content, keys: Keys, most: int) -> dict[str, Any]:
-    _check_size(link.sealed_size(content), most)
+def _filled(content: Content) -> Content:
+    """Return a content with something in it. A file may be empty: its name says that somebody meant it."""
+    if not content.data and content.name is None:
+        raise RefusedError("the value is empty, and a link to nothing helps nobody; nothing was sent")
+    return content
+
+
+def _sealed(content: Content, keys: Keys) -> dict[str, Any]:
     return {"value": link.seal(content, keys.encryption, os.urandom), "lock": keys.lock}
 
 
-def _plain(content: Content, most: int) -> str:
-    _check_size(len(content.data), most)
+def _plain(content: Content) -> str:
+    if not content.data:
+        raise RefusedError("an empty file can only be stored encrypted; nothing was sent")
     try:
         return content.data.decode()
     except UnicodeDecodeError:
-        raise RefusedError("bytes that are no text can only be stored encrypted") from None
+        raise RefusedError("bytes that are no text can only be stored encrypted; nothing was sent") from None
 
 
-def _check_size(size: int, most: int) -> None:
-    if size > most:
-        raise RefusedError(f"the value would take {size} bytes once sealed, and the server takes {most}")
+def _size(members: dict[str, Any]) -> int:
+    return len(members["value"].encode())

@@ -183,7 +183,7 @@ def _paths() -> Json:
             "New work should come here.",
             {"200": _json("It should.", "Status"), "503": _json("It should not.", "NotReady")},
         ),
-        "/version": _both("version", "Name and version.", {"200": _json("This release.", "Version")}),
+        "/version": _both("version", "Name, version and limits.", {"200": _json("This release.", "Version")}),
         "/openapi.json": _both("openapi", "This description.", {"200": _content("It.", {"application/json": {}})}),
         "/robots.txt": _both("robots", "Asks robots to stay away.", {"200": _content("It.", {"text/plain": {}})}),
         "/": {
@@ -495,7 +495,15 @@ def _schemas() -> Json:
         "Remaining": _object(remaining=number),
         "Status": _object(status=text),
         "NotReady": _object(status={"const": "unavailable"}, reason={"enum": ["storage", "draining"]}),
-        "Version": _object(name={"const": "sirrd"}, version=text),
+        "Version": _object(
+            name={"const": "sirrd"},
+            version=text,
+            max_value_bytes={**number, "description": "The longest value, in bytes of UTF-8."},
+            public_max_value_bytes={
+                **maybe_number,
+                "description": "The same, for whoever shows no bearer; null where they may store nothing.",
+            },
+        ),
         "Metadata": metadata,
         "Secrets": {**secrets, "required": ["secrets"]},
         "Problem": {**problem, "required": ["error", "code"]},

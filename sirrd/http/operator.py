@@ -10,7 +10,6 @@ from sirrd.http.context import Request
 
 _OK: Final = wire.as_json(200, {"status": "ok"})
 _READY: Final = wire.as_json(200, {"status": "ready"})
-_VERSION: Final = wire.as_json(200, {"name": "sirrd", "version": __version__})
 _ROBOTS_TEXT: Final = b"User-agent: *\nDisallow: /\n"
 _ROBOTS: Final = wire.Answer(
     200,
@@ -83,9 +82,19 @@ async def ready(request: Request) -> wire.Answer:
     return _READY if reason is None else wire.as_json(503, {"status": "unavailable", "reason": reason})
 
 
-async def version(request: Request) -> wire.Answer:  # noqa: ARG001 - see health
-    """Name the release."""
-    return _VERSION
+async def version(request: Request) -> wire.Answer:
+    """Name the release, and say what a client has to know before it sends something: how long a value may be."""
+    context = request.state["context"]
+    strangers = context.stranger_caps
+    return wire.as_json(
+        200,
+        {
+            "name": "sirrd",
+            "version": __version__,
+            "max_value_bytes": context.caps.max_value_bytes,
+            "public_max_value_bytes": None if strangers is None else strangers.max_value_bytes,
+        },
+    )
 
 
 async def robots(request: Request) -> wire.Answer:  # noqa: ARG001 - see health

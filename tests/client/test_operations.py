@@ -70,13 +70,16 @@ async def test_the_server_never_sees_what_was_pushed(sirr: AsyncSirrClient, daem
     """What it stores is sealed; neither the value nor the fragment nor a file's name is in any request."""
     seen: list[bytes] = []
 
-    async def note(request: httpx.Request) -> None:
-        seen.append(repr(request.headers.raw).encode() + str(request.url).encode() + request.content)
+    class Noting(httpx.ASGITransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            seen.append(repr(request.headers.raw).encode() + str(request.url).encode() + await request.aread())
+            return await super().handle_async_request(request)
 
-    sirr._http.event_hooks["request"].append(note)
-    pushed = await sirr.push(Content(b"s3cret", "name.txt", "text/plain"))
-    await sirr.get(pushed.link)
+    async with AsyncSirrClient(SERVER, API_KEY, transport=Noting(daemon.served)) as noted:
+        pushed = await noted.push(Content(b"s3cret", "name.txt", "text/plain"))
+        await noted.get(pushed.link)
     fragment = pushed.link.fragment
+    assert len(seen) > 1
     assert fragment is not None
     for hidden in (b"s3cret", b"name.txt", str(fragment).encode(), fragment.secret.hex().encode()):
         assert not any(hidden in request for request in seen)
@@ -214,15 +217,52 @@ async def test_a_token_can_be_checked(sirr: AsyncSirrClient, stranger: AsyncSirr
     assert not sirr.owns(Link("https://other.example", "ab" * 32))
 
 
-async def test_what_is_too_long_is_not_sent(sirr: AsyncSirrClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sealing makes it longer by a third: that counts."""
-    pushed = await sirr.push("x" * 786_370)
-    assert len((await sirr.get(pushed.link)).data) == 786_370
-    for value, encrypt in (("x" * 786_500, True), ("x" * 1_048_577, False)):
-        monkeypatch.setattr(sirr, "_take", None)
-        with pytest.raises(RefusedError, match="bytes"):
-            await sirr.push(value, encrypt=encrypt)
-        monkeypatch.undo()
+@pytest.mark.parametrize(
+    ("limit", "bytes_", "encrypt", "takes"),
+    [
+        (1_048_576, 786_370, True, True),
+        (1_048_576, 786_500, True, False),
+        (1_048_576, 1_048_577, False, False),
+        (2_097_152, 1_048_577, False, True),
+        (2_097_152, 1_500_000, True, True),
+        (1000, 1000, True, False),
+    ],
+)
+async def test_how_long_a_value_may_be_the_server_says(
+    start: Start, limit: int, bytes_: int, encrypt: bool, takes: bool
+) -> None:
+    """What it takes is sent, however long; what it does not take is told with the limit, and with what sealing adds."""
+    async with start(max_value_bytes=limit) as daemon, client_of(daemon) as sirr:
+        if takes:
+            pushed = await sirr.push("x" * bytes_, encrypt=encrypt)
+            assert len((await sirr.get(pushed.link)).data) == bytes_
+            return
+        with pytest.raises(RefusedError, match=rf"takes [0-9]+ bytes as it is stored, and the server takes {limit}"):
+            await sirr.push("x" * bytes_, encrypt=encrypt)
+
+
+async def test_a_stranger_is_told_the_limit_of_strangers(start: Start) -> None:
+    """Where anyone may store, less is taken of those who show no token."""
+    async with start(public_create=True, public_max_value_bytes=500) as daemon:
+        async with client_of(daemon, None) as stranger:
+            for size in (600, 300_000):
+                with pytest.raises(RefusedError, match="the server takes 500"):
+                    await stranger.push("x" * size)
+        async with client_of(daemon) as sirr:
+            await sirr.push("x" * 600)
+
+
+@pytest.mark.parametrize("value", ["", b"", Content(b"")])
+@pytest.mark.parametrize("encrypt", [True, False])
+async def test_nothing_is_no_value(sirr: AsyncSirrClient, value: Any, encrypt: bool) -> None:
+    """A link to nothing is refused before it is made, and so is an org secret; an empty file is a file."""
+    with pytest.raises(RefusedError, match="empty"):
+        await sirr.push(value, encrypt=encrypt)
+    with pytest.raises(RefusedError, match="empty"):
+        await sirr.patch("ab" * 32, value=value)
+    if isinstance(value, str):
+        with pytest.raises(RefusedError, match="empty"):
+            await sirr.set("acme", "KEY", value)
 
 
 async def test_the_token_stays_with_its_server(daemon: Daemon) -> None:

@@ -1,4 +1,4 @@
-"""When a call is sent again: only where nothing can be spent twice."""
+"""When a call is sent again: only where nothing can be spent twice. What attempts add is in `test_attempts`."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ ALL: Final = ONCE | LOOKS
 
 
 class Server:
-    """Fails a number of times in a way of its own, then answers as one without any secret.
+    """Fails a number of times in a way of its own, then answers as one without any secret; it knows no attempts.
 
     Attributes:
-        asked: How many requests arrived.
+        asked: How many requests arrived, but for those that ask what it is.
         waited: How long the client paused before each new attempt.
     """
 
@@ -60,6 +60,8 @@ class Server:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer a request."""
+        if request.url.path == "/version":
+            return httpx.Response(200, json={"name": "sirrd", "version": "0.0.9"})
         self.asked += 1
         if self.asked <= self._times:
             return self._fail(request)
@@ -115,7 +117,7 @@ def test_what_may_have_reached_it_is_sent_once(
     server = Server(monkeypatch, fail, 99)
     with pytest.raises(UnavailableError):
         ask(server.client())
-    assert (server.asked, server.waited) == (1, [])
+    assert server.asked == 1
 
 
 @every(SPENDS)
