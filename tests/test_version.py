@@ -29,3 +29,10 @@ async def test_a_client_can_ask_how_long_a_value_may_be(
             said = (await client.get("/version")).json()
             assert (said["name"], said["version"]) == ("sirrd", __version__)
             assert (said["max_value_bytes"], said["public_max_value_bytes"]) == (most, public)
+
+
+@pytest.mark.parametrize("seconds", [0, 60, 3600])
+async def test_a_client_can_ask_whether_a_lost_answer_is_given_again(start: Start, seconds: int) -> None:
+    """Before it repeats a read: what does not say so would spend another one."""
+    async with start(redelivery_seconds=seconds) as daemon:
+        assert (await daemon.stranger.get("/version")).json()["redelivery_seconds"] == seconds

@@ -81,6 +81,7 @@ def create_app(
         caps=settings.caps,
         pages=settings.pages,
         instance_name=settings.instance_name,
+        redelivery_seconds=settings.redelivery_seconds,
     )
     log = RequestLog(
         settings.log_format or default_format(stderr()), stderr(), enabled=settings.log_level in {"debug", "info"}

@@ -103,6 +103,7 @@ class Context:
         caps: The limits of secrets.
         pages: Which pages there are.
         instance_name: Who runs the server, for people.
+        redelivery_seconds: For how long an attempt is answered again.
     """
 
     bearer: bytes | None = field(repr=False)
@@ -117,6 +118,7 @@ class Context:
     caps: Caps
     pages: Pages
     instance_name: str | None
+    redelivery_seconds: int
 
     def body_limit_of(self, caller: Caller) -> int:
         """Return the longest body of a dead drop, in bytes, by who stores it."""

@@ -503,6 +503,7 @@ def _schemas() -> Json:
                 **maybe_number,
                 "description": "The same, for whoever shows no bearer; null where they may store nothing.",
             },
+            redelivery_seconds={**number, "description": "For how long an attempt is answered again; 0: not at all."},
         ),
         "Metadata": metadata,
         "Secrets": {**secrets, "required": ["secrets"]},

@@ -83,7 +83,7 @@ async def ready(request: Request) -> wire.Answer:
 
 
 async def version(request: Request) -> wire.Answer:
-    """Name the release, and say what a client has to know before it sends something: how long a value may be."""
+    """Name the release, and what a client has to know: what is too long, and whether a read may be repeated."""
     context = request.state["context"]
     strangers = context.stranger_caps
     return wire.as_json(
@@ -93,6 +93,7 @@ async def version(request: Request) -> wire.Answer:
             "version": __version__,
             "max_value_bytes": context.caps.max_value_bytes,
             "public_max_value_bytes": None if strangers is None else strangers.max_value_bytes,
+            "redelivery_seconds": context.redelivery_seconds,
         },
     )
 

@@ -23,9 +23,10 @@ from sirrd.client import (
 )
 from sirrd.link import Fragment
 from tests.client.servers import ID, Asked, Drops, relayed, reply, scripted
+from tests.conftest import Launch
 
 READ: Final = f"/secrets/{ID}"
-Get = Callable[[str], bytes]
+Get = Callable[..., bytes]
 
 
 def _get(server: str, what: str = ID) -> bytes:
@@ -87,6 +88,42 @@ def test_a_hundred_lost_answers_cost_one_read_each(get: Get) -> None:
             assert get(relay) == b"s3cret"
         assert drops.spent == 1
         assert [each.attempt for each in server.asked_for("GET", READ)] == drops.received * 2
+
+
+class CutOnce:
+    """Cuts the first answer to each read."""
+
+    def __init__(self) -> None:
+        self.cut: list[bytes] = []
+
+    def __call__(self, head: bytes) -> bool:
+        """Tell whether to cut."""
+        first = head.split(b"\r\n")[0]
+        if not first.startswith(b"GET /secrets/") or first in self.cut:
+            return False
+        self.cut.append(first)
+        return True
+
+
+@BOTH
+@pytest.mark.parametrize("terms", [{"reads": 1}, {"reads": 3, "keep": True}], ids=["burns", "is kept"])
+def test_i1_a_hundred_lost_answers_of_a_daemon_cost_one_read_each(
+    get: Get, terms: dict[str, Any], launch: Launch
+) -> None:
+    """The whole daemon, behind the relay: one read is spent, and the value is there, 100 times of 100."""
+    cut = CutOnce()
+    with launch() as process, SirrClient(process.address()) as sirr:
+        pushed = [sirr.push(str(number), **terms) for number in range(100)]
+        with relayed(int(process.address().rpartition(":")[2]), cut=cut) as relay:
+            got = [get(relay, str(Link(relay, each.id, each.link.fragment))) for each in pushed]
+        assert got == [str(number).encode() for number in range(100)]
+        assert len(cut.cut) == 100
+        for each in pushed:
+            if "keep" in terms:
+                assert sirr.head(each.link).read_count == 1
+            else:
+                with pytest.raises(NotFoundError):
+                    sirr.get(each.link)
 
 
 LOSSES: Final[dict[str, Callable[[bytes], Any]]] = {
