@@ -2,182 +2,88 @@
 
 uvicorn bounds neither the head of a request nor the time a connection may spend without one, and it goes on reading a
 body whose answer is out for as long as the client sends. It also takes the trailers of a chunked body for fields of the
-head. It parses all that a client pipelines, at a hundred times its size in memory. Here a head and trailers have a
-size, trailers count for nothing, an unread remainder has a size, a connection that has no request under way has a time,
-and what follows a request that waits for its turn stays as it came.
-
-Answers that one turn of the event loop makes leave together, before the next turn makes others: a write that wakes a
-client between two requests costs several times one of a series, and throws the rest out of the processor's caches.
+head. It parses all that a client pipelines, at a hundred times its size in memory, and all that one turn of the event
+loop reads, which are up to 8 MB. Here a head and trailers have a size, trailers count for nothing, what frames a body
+has a size, an unread remainder has a size, a connection that has no request under way has a time, what follows a
+request that waits for its turn stays as it came, and a turn of the loop parses only so much (see `turns`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from sirrd import head
+from sirrd.cycle import Cycle
+from sirrd.turns import Outbox, Outgoing, Turns
 
 IDLE_SECONDS: Final = 75
+SILENT_SECONDS: Final = 10
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 500
 MAX_UNREAD_BYTES: Final = 16 * 1024 * 1024
-_MOST_OUTGOING_BYTES: Final = 256 * 1024
-_WITHOUT_BODY: Final = frozenset({204, 304})
-SLICE_BYTES: Final = 4 * 1024
+SLICE_BYTES: Final = 1024
+READ_BYTES: Final = 16 * 1024
+_CHUNK_COST: Final = 32  # in bytes of a body, beside its own size
+_REQUEST_COST: Final = 64
 _HEAD_TOO_LARGE: Final = "Request head too large."
+_FRAMING_TOO_LARGE: Final = "What frames the body is too large."
 _NOT_HTTP: Final = "Invalid HTTP request received."
 
 
-class Outbox:
-    """What is to be written to the connections of one event loop, in its order, once this turn of the loop is over."""
-
-    def __init__(self) -> None:
-        self._pieces: list[tuple[asyncio.Transport, bytes]] = []
-        self._bytes = 0
-
-    def put(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Write after this turn, or at once if that would be much."""
-        if not self._pieces:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self._pieces.append((transport, data))
-        self._bytes += len(data)
-        if self._bytes > _MOST_OUTGOING_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what was put in."""
-        pieces, self._pieces, self._bytes = self._pieces, [], 0
-        for transport, data in pieces:
-            try:
-                transport.write(data)
-            except RuntimeError:
-                # uvloop says so of a connection that was reset meanwhile: the others must not lose their answers by it.
-                transport.abort()
-
-
-class Outgoing:
-    """The transport of one connection, as far as a server needs it; what is written passes the outbox."""
-
-    def __init__(self, transport: asyncio.Transport, outbox: Outbox) -> None:
-        self._transport = transport
-        self._outbox = outbox
-        self.is_closing = transport.is_closing
-        self.get_extra_info = transport.get_extra_info
-
-    def write(self, data: bytes) -> None:
-        """Send data, soon, and in the order of all that is written."""
-        self._outbox.put(self._transport, data)
-
-    def close(self) -> None:
-        """Send what was written, and close the connection."""
-        self._outbox.flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Give the kernel what was written, and cut the connection."""
-        self._outbox.flush()
-        self._transport.abort()
-
-
-class Cycle(RequestResponseCycle):
-    """One request and its answer; head and body of a small answer leave in one system call.
-
-    uvicorn sends the head by itself and tests every header field by two regular expressions. Here the head waits for
-    the first piece of the body, and line breaks, the one thing in a field that could do harm, are counted once.
-    """
-
-    task: asyncio.Task[None] | None = None
-    _head = b""
-    _ends_with_connection = False
-
-    async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI message
-        """Send a part of the answer; the fields must be in lower case, as ASGI asks.
-
-        Raises:
-            RuntimeError: The message does not follow from those before it.
-        """
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
-        if self.disconnected:
-            return
-        if self.response_complete or self.response_started == (message["type"] == "http.response.start"):
-            raise RuntimeError(f"{message['type']} at the wrong time")
-        if self.response_started:
-            self._send_body(message.get("body", b""), is_last=not message.get("more_body", False))
-        else:
-            self.response_started = True
-            self.waiting_for_100_continue = False
-            self._head = self._head_of(message["status"], message["headers"])
-
-    def _head_of(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:
-        """Return the bytes of a head, and learn from it how the body is delimited."""
-        fields = [*self.default_headers, *headers]
-        given = dict(headers)
-        if b"content-length" in given:
-            self.chunked_encoding = False
-            self.expected_content_length = int(given[b"content-length"])
-        if self.scope["method"] == "HEAD":
-            self.chunked_encoding, self.expected_content_length = False, 0
-        elif self.chunked_encoding is None and status not in _WITHOUT_BODY:
-            self.chunked_encoding = self.scope["http_version"] == "1.1"
-            if self.chunked_encoding:
-                fields.append((b"transfer-encoding", b"chunked"))
-            else:
-                # An older client would take the chunks for content: the end of the connection is the end of the body.
-                self._ends_with_connection, self.keep_alive = True, False
-        if b"connection" in given:
-            # The only value that is ever sent is `close`.
-            self.keep_alive = False
-        elif not self.keep_alive:
-            fields.append((b"connection", b"close"))
-        lines = b"\r\n".join([*map(b": ".join, fields), b""])
-        if not lines.count(b"\r") == lines.count(b"\n") == len(fields):
-            raise RuntimeError("a header field holds a line break")
-        return b"%b%b\r\n" % (STATUS_LINE[status], lines)
-
-    def _send_body(self, body: bytes, *, is_last: bool) -> None:
-        if self.scope["method"] == "HEAD":
-            body = b""
-        elif self.chunked_encoding:
-            chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            body = chunk + b"0\r\n\r\n" if is_last else chunk
-        elif not self._ends_with_connection:
-            self.expected_content_length -= len(body)
-            if self.expected_content_length < 0 or (is_last and self.expected_content_length):
-                raise RuntimeError("the body is not as long as its head says")
-        head, self._head = self._head, b""
-        if head or body:
-            self.transport.write(head + body)
-        if is_last:
-            self.response_complete = True
-            self.message_event.set()
-            if not self.keep_alive:
-                self.transport.close()
-            self.on_response()
-
-
 class _Flow(FlowControl):
-    """Pauses reading and writing; while something is left unparsed, nobody who waits for a body has reading resumed.
+    """Pauses reading and writing; while something is left unparsed, that comes before reading on.
+
+    Args:
+        transport: Of the connection.
+        parse_on: Called instead of reading on.
 
     Attributes:
-        holds_back: Whether something is left. No request that is under way needs it: its body came before.
+        holds_back: Whether something is left.
     """
 
-    holds_back = False
+    def __init__(self, transport: asyncio.Transport, parse_on: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self.holds_back = False
+        self._parse_on = parse_on
 
     def resume_reading(self) -> None:
-        """Read on, unless there is enough to be parsed."""
-        if not self.holds_back:
+        """Read on, or parse what was read before."""
+        if self.holds_back:
+            self._parse_on()
+        else:
             super().resume_reading()
+
+
+class Reader(asyncio.BufferedProtocol):
+    """What the event loop tells of a connection: it reads into one buffer for all, and so a bounded piece at a time."""
+
+    _buffer: Final = memoryview(bytearray(READ_BYTES))
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._take = protocol.data_received
+        self.connection_made = protocol.connection_made  # type: ignore[method-assign, assignment]
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
+        self.eof_received = protocol.eof_received  # type: ignore[method-assign]
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, _: int) -> memoryview:
+        """See `asyncio.BufferedProtocol.get_buffer`."""
+        return self._buffer
+
+    def buffer_updated(self, size: int) -> None:
+        """See `asyncio.BufferedProtocol.buffer_updated`."""
+        self._take(bytes(self._buffer[:size]))
 
 
 class Protocol(HttpToolsProtocol):
@@ -189,6 +95,12 @@ class Protocol(HttpToolsProtocol):
         app_state: The lifespan state.
         _loop: The event loop; uvicorn gives it by this name.
         outbox: Takes what all connections of the event loop write.
+        turns: Shares out the turns of the event loop among its connections.
+        most_framing: How many bytes may frame a body: sizes, extensions and trailers of its chunks.
+
+    Attributes:
+        cost: See `turns.Parses`.
+        epoch: See `turns.Parses`.
     """
 
     def __init__(
@@ -199,24 +111,32 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         outbox: Outbox,
+        turns: Turns | None = None,
+        most_framing: int = MAX_UNREAD_BYTES,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._outbox = outbox
+        self._turns = turns or Turns()
+        self._most_framing = most_framing
+        self.cost = self.epoch = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
         super().connection_made(transport)
         self.transport: Any = Outgoing(transport, self._outbox)
-        self.flow = self._flow = _Flow(transport)
+        self.flow = self._flow = _Flow(transport, self._queue)
         self.waiting: deque[Cycle] = deque()
         self._served_now: Cycle | None = None
-        self._idle_since = self.loop.time()
+        self.idle_since = self.loop.time()
         self._is_in_head = False
         self._may_be_in_trailers = False
         self._is_fresh = False
         self._field_bytes = 0
-        self._unread_bytes = 0
+        self._is_in_body = False
+        self._body_bytes = self._framing_bytes = self._unread_bytes = 0
+        self._parts = 0
         self._unparsed = b""
+        self._is_queued = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End. uvicorn tells the request that came last; the one that is being served must learn of it, too."""
@@ -224,30 +144,73 @@ class Protocol(HttpToolsProtocol):
             self._served_now.disconnected = True
             self._served_now.message_event.set()
         super().connection_lost(exc)
+        self._unparsed = b""
 
     def eof_received(self) -> None:
         """Learn that the client sends no more; the event loop closes the connection: what was answered goes out now."""
         self._outbox.flush()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, slice by slice, until a request has to wait for its turn; then leave the rest."""
+        """Parse what arrived, or leave it for later."""
         self._unparsed += data
-        while self._unparsed and not self.waiting and not self.transport.is_closing():
+        self.parse_on()
+
+    def parse_on(self) -> None:
+        """Parse slice by slice, until a request has to wait, its body has to be taken, or it is the turn of others."""
+        self._is_queued = False
+        while self._may_parse() and self._turns.admits(self):
             piece, self._unparsed = self._unparsed[:SLICE_BYTES], self._unparsed[SLICE_BYTES:]
+            self._parts = 0
             self._parse(piece)
+            self._turns.charge(self, len(piece) + self._parts)
         self._flow.holds_back = bool(self._unparsed)
         if self._unparsed:
             self.flow.pause_reading()
+            self._queue()
+        elif not (self.waiting or self._is_full()):
+            self.flow.resume_reading()
+
+    def _may_parse(self) -> bool:
+        """Tell whether there is something to parse, and nothing that has to come first."""
+        blocked = self.waiting or self.flow.write_paused or self._is_full()
+        return bool(self._unparsed) and not blocked and not self.transport.is_closing()
+
+    def _is_full(self) -> bool:
+        """Tell whether a body has to be taken by its request before more of it may come."""
+        return bool(self.cycle) and len(self.cycle.body) > HIGH_WATER_LIMIT and not self.cycle.response_complete
+
+    def _queue(self) -> None:
+        """Parse what is left in a later turn; what cannot be parsed now is come back to when it can."""
+        if not self._is_queued and self._may_parse():
+            self._is_queued = True
+            self._turns.queue(self)
 
     def _parse(self, data: bytes) -> None:
-        """Parse a slice; refuse a head, or trailers, that do not end."""
+        """Parse a slice; refuse a head, trailers, or what frames a body, where they do not end."""
         self._is_fresh = False
+        self._body_bytes = 0
         self._feed(data)
+        if self._is_in_body:
+            self._count_body(len(data))
         if (self._is_in_head or self._may_be_in_trailers) and not self._is_fresh:
             self._field_bytes += len(data)
             has_many = self._is_in_head and len(self.headers) > MAX_FIELDS
             if (has_many or self._field_bytes > MAX_HEAD_BYTES) and not self.transport.is_closing():
                 self._refuse_fields()
+
+    def _count_body(self, size: int) -> None:
+        """Bound what frames a body, and the whole of one that nobody reads: both cost as much as what is read."""
+        if self.cycle.response_complete:
+            self._unread_bytes += size
+            if self._unread_bytes > MAX_UNREAD_BYTES:
+                self.transport.abort()
+            return
+        self._framing_bytes += size - self._body_bytes
+        if self._framing_bytes > self._most_framing and not self.transport.is_closing():
+            if self.cycle.response_started:
+                self.transport.abort()
+            else:
+                self.send_400_response(_FRAMING_TOO_LARGE)
 
     def _feed(self, data: bytes) -> None:
         """Have a slice parsed.
@@ -314,7 +277,8 @@ class Protocol(HttpToolsProtocol):
         self._is_in_head = False
         if self._asks_for_upgrade():
             return  # it comes again without its wish
-        self._unread_bytes = 0
+        self._unread_bytes = self._framing_bytes = 0
+        self._parts += _REQUEST_COST
         scope, version = self.scope, self.parser.get_http_version()
         url = head.target_of(self.url, version=version, fields=self.headers)
         scope["method"] = self.parser.get_method().decode("ascii")
@@ -336,7 +300,9 @@ class Protocol(HttpToolsProtocol):
             keep_alive=version == "1.1" and not self.parser.should_upgrade() and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        if getattr(before, "response_complete", True):  # there is none before the first request
+        self._is_in_body = True
+        # There is none before the first request.
+        if getattr(before, "response_complete", True) and not self.waiting and not self.flow.write_paused:
             self._start(self.cycle)
         else:
             self.flow.pause_reading()
@@ -345,16 +311,15 @@ class Protocol(HttpToolsProtocol):
     def on_chunk_header(self) -> None:
         """Begin a chunk of the body; the last one is empty, and trailers may follow."""
         self._may_be_in_trailers = True
+        self._parts += _CHUNK_COST
         self._begin_fields()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of the body; once the request is answered, skip it, within a bound."""
+        """Keep a part of the body; once the request is answered, skip it."""
         self._may_be_in_trailers = False
+        self._body_bytes += len(body)
         cycle = self.cycle
         if cycle.response_complete:
-            self._unread_bytes += len(body)
-            if self._unread_bytes > MAX_UNREAD_BYTES:
-                self.transport.abort()
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -366,6 +331,7 @@ class Protocol(HttpToolsProtocol):
         self._may_be_in_trailers = False
         if self._asks_for_upgrade():
             return
+        self._is_in_body = False
         self.cycle.more_body = False
         self.cycle.message_event.set()
 
@@ -385,19 +351,29 @@ class Protocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Begin the next request, or wait for it: not by a timer, the server looks through its connections."""
-        self._idle_since = self.loop.time()
+        self.idle_since = self.loop.time()
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        self._go_on()
+
+    def resume_writing(self) -> None:
+        """Go on when the client has taken what it was sent."""
+        super().resume_writing()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Serve what waits, or parse on: not while the client leaves answers lying, which would pile up here."""
+        if self.transport.is_closing() or self.flow.write_paused:
             return
-        self._flow.holds_back = False
-        self.flow.resume_reading()
-        if self.waiting:
+        if self.waiting and (self._served_now is None or self._served_now.response_complete):
             self._start(self.waiting.popleft())
-        if self._unparsed:
-            self.data_received(b"")
+        self.parse_on()
+
+    def is_silent(self) -> bool:
+        """Tell whether it has been open for a while and no request ever came, whatever came of one."""
+        return self.cycle is None and self.loop.time() - self.idle_since > SILENT_SECONDS
 
     def close_if_idle(self) -> None:
         """Close a connection that has had no request under way for too long, whatever it is sending meanwhile."""
         is_waiting = getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
-        if is_waiting and self.loop.time() - self._idle_since > IDLE_SECONDS:
+        if is_waiting and self.loop.time() - self.idle_since > IDLE_SECONDS:
             self.transport.close()

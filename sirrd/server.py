@@ -12,6 +12,7 @@ import contextlib
 import functools
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -25,7 +26,9 @@ from sirrd.config import Settings, local_url
 from sirrd.errors import PortTaken
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
-from sirrd.protocol import IDLE_SECONDS, Outbox, Protocol
+from sirrd.listener import Acceptor, raise_file_limit
+from sirrd.protocol import IDLE_SECONDS, Protocol, Reader
+from sirrd.turns import Outbox, Turns
 
 logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048
@@ -46,6 +49,7 @@ def serve(settings: Settings, *, started: Callable[[str], None]) -> None:
         StartupError: It could not start; nothing was served.
     """
     os.umask(0o077)
+    raise_file_limit()
     with _listening(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener, started))
     logger.info("stopped")
@@ -58,7 +62,7 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
     config = uvicorn.Config(
         app.served,
         loop="none",
-        http=functools.partial(Protocol, outbox=Outbox()),  # type: ignore[arg-type]  # made like a class
+        http=_made(settings),  # type: ignore[arg-type]  # made like a class
         ws="none",
         lifespan="off",
         log_config=None,
@@ -73,6 +77,11 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
         server = _Server(config, settings, readiness, state or {}, lambda: started(address))
         await server.serve(sockets=[listener])
     _end_deaf()
+
+
+def _made(settings: Settings) -> Callable[..., Protocol]:
+    """Return what makes the protocol of a connection."""
+    return functools.partial(Protocol, outbox=Outbox(), turns=Turns(), most_framing=settings.body_limit)
 
 
 def _end_deaf() -> None:
@@ -153,8 +162,28 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""
         self.lifespan.state.update(self._state)
-        await super().startup(sockets)
+        self.servers = [self._acceptor(each) for each in sockets or []]  # type: ignore[misc]  # alike, as far as used
+        self.started = True
         self._announce_start()
+
+    def _acceptor(self, listener: socket.socket) -> Acceptor:
+        connections = self.server_state.connections
+
+        def make() -> Reader:
+            return Reader(
+                self.config.http_protocol_class(  # type: ignore[call-arg, arg-type]
+                    config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+                )
+            )
+
+        return Acceptor(listener, make, count=lambda: len(connections), make_room=self._make_room)
+
+    def _make_room(self) -> None:
+        """Close connections that have been open for a while and never asked for anything, the oldest first."""
+        silent = [each for each in self.server_state.connections if isinstance(each, Protocol) and each.is_silent()]
+        silent.sort(key=lambda connection: connection.idle_since)
+        for connection in silent[: math.ceil(len(silent) / 4)]:
+            connection.transport.abort()
 
     async def on_tick(self, counter: int) -> bool:
         """Close idle connections from time to time."""

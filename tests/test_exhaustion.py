@@ -195,9 +195,11 @@ ENDLESS: Final = {
     "chunks": (POST + BEARER + CHUNKED, b"1000\r\n" + b"x" * 4096 + b"\r\n", b"413"),
     "small chunks": (POST + BEARER + CHUNKED, (b"40\r\n" + b"x" * 64 + b"\r\n") * 50, b"413"),
     "length": (POST + BEARER + b"Content-Length: 9999999999\r\n\r\n", b"x" * 4096, b"413"),
-    "chunk extension": (POST + BEARER + CHUNKED + b"1;", b"e" * 4096, b"408"),
+    "chunk extension": (POST + BEARER + CHUNKED + b"1;", b"e" * 4096, b"400"),
+    "chunks of one byte": (POST + BEARER + CHUNKED, b"1\r\nx\r\n" * 1000, b"400"),
     "stranger's chunks": (POST + CHUNKED, b"1000\r\n" + b"x" * 4096 + b"\r\n", b"401"),
     "unasked chunks": (GET + CHUNKED, b"1000\r\n" + b"x" * 4096 + b"\r\n", b"200"),
+    "unasked chunks of one byte": (GET + CHUNKED, b"1\r\nx\r\n" * 1000, b"200"),
     "unasked chunk extension": (GET + CHUNKED + b"1;", b"e" * 4096, b"200"),
     "trailers": (GET + CHUNKED + b"0\r\n", b"a: b\r\n" * 500, b"200"),
 }

@@ -12,7 +12,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from sirrd.protocol import Cycle, Outbox, Protocol
+from sirrd.cycle import Cycle
+from sirrd.protocol import Protocol
+from sirrd.turns import Outbox
 
 
 class Pipe:
