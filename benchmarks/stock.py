@@ -17,7 +17,7 @@ from unittest import mock
 
 from benchmarks.client import VALUE
 from sirrd.assembly import deaddrop_of
-from sirrd.clock import SystemClock
+from sirrd.clock import NANOSECONDS, SystemClock
 from sirrd.config import Settings
 from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import SystemEntropy
@@ -74,15 +74,20 @@ class Stock:
         return kept
 
 
-class _Yesterday:
-    """A clock that is a day late."""
-
-    def __init__(self) -> None:
-        self._clock = SystemClock()
+class _Yesterday(SystemClock):
+    """Clocks of a day ago, and of another start of the machine: what is stored is a day old at once."""
 
     def now(self) -> int:
         """Return Unix seconds."""
-        return self._clock.now() - _AGE_SECONDS
+        return super().now() - _AGE_SECONDS
+
+    def system_ns(self) -> int:
+        """Return Unix nanoseconds."""
+        return super().system_ns() - _AGE_SECONDS * NANOSECONDS
+
+    def boot(self) -> str:
+        """Return no name."""
+        return ""
 
 
 async def _fill(stock: Stock, kept: Path) -> None:

@@ -61,7 +61,6 @@ async def deaddrop_of(
             store,
             caps=settings.caps,
             public_caps=settings.public_caps,
-            clock=clock,
             entropy=entropy,
             master_keys=master_keys,
         )

@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from sirrd.deaddrop import DeadDrop
+from sirrd.errors import StorageError
 from sirrd.model import Caller
 
 CHECKPOINT_SECONDS: Final = 60.0
 PRUNE_SECONDS: Final = 10.0
+FIRST_PRUNE_SECONDS: Final = 2.0
 logger = logging.getLogger(__name__)
 
 
@@ -34,6 +36,18 @@ async def tick(drop: DeadDrop, *, prune: bool = True, gently: bool = True) -> bo
         kept = await drop.tidy()
     logger.info("tick", extra={"fields": {"pruned": pruned, **kept}})
     return is_done
+
+
+async def prune_first(drop: DeadDrop) -> None:
+    """Remove at a start what has expired by the latest time that the store has seen, for a bounded time.
+
+    Nobody could read it, whatever the clock says; but what is gone from the file depends on no clock. What takes longer
+    than that goes with the ticks.
+    """
+    try:
+        await drop.prune(by=Caller("daemon"), seconds=FIRST_PRUNE_SECONDS, gently=False)
+    except StorageError as error:
+        logger.error("what had expired could not be removed at the start: %s", type(error).__name__)
 
 
 async def _run(drop: DeadDrop, stopping: asyncio.Event, *, prune_interval_seconds: float) -> None:

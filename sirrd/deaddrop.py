@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from sirrd import policy
-from sirrd.clock import Clock
 from sirrd.entropy import Entropy
 from sirrd.errors import (
     AttemptOver,
@@ -54,7 +53,6 @@ class DeadDrop:
         *,
         caps: policy.Caps,
         public_caps: policy.Caps,
-        clock: Clock,
         entropy: Entropy,
         master_keys: Callable[[], MasterKeys],
     ) -> None:
@@ -62,7 +60,6 @@ class DeadDrop:
         self._master_keys = master_keys
         self._caps = caps
         self._public_caps = public_caps
-        self._clock = clock
         self._entropy = entropy
         self._tally = Tally()
         self._guesses = Guesses()
@@ -110,7 +107,7 @@ class DeadDrop:
         """Await a read, and count repeats but the first, which the store has recorded."""
         opened = await claimed
         if opened.repeats > 1:
-            self._tally.add(Action.REDELIVERED, at=self._clock.now(), caller=by, fingerprint=opened.fingerprint)
+            self._tally.add(Action.REDELIVERED, at=self._store.now(), caller=by, fingerprint=opened.fingerprint)
         return opened
 
     async def received(self, target: Target, attempt: Attempt) -> None:
@@ -182,7 +179,7 @@ class DeadDrop:
         Returns:
             How many there were, and whether that was all.
         """
-        now, ends_at = self._clock.now(), time.monotonic() + seconds
+        now, ends_at = self._store.now(), time.monotonic() + seconds
         pruned = 0
         while time.monotonic() < ends_at:
             batch = await self._store.prune(org=org, by=by, before=now, gently=gently)
@@ -238,11 +235,11 @@ class DeadDrop:
     def note(self, action: Action, *, by: Caller, identity: Identity | None = None) -> None:
         """Count what a stranger did."""
         fingerprint = None if identity is None else self._store.fingerprint(identity)
-        self._tally.add(action, at=self._clock.now(), caller=by, fingerprint=fingerprint)
+        self._tally.add(action, at=self._store.now(), caller=by, fingerprint=fingerprint)
 
     async def flush(self, *, everything: bool = False) -> None:
         """Write what was counted in past minutes (or everything, at the end) into the audit trail."""
-        counted = self._tally.drain(before=self._clock.now() + (60 if everything else 0))
+        counted = self._tally.drain(before=self._store.now() + (60 if everything else 0))
         if not self._store.has_room():
             # What strangers cause must not take the last of the disk.
             self._tally.restore(counted)
@@ -266,7 +263,7 @@ class DeadDrop:
             if isinstance(error, Unreadable):
                 logger.error("UNREADABLE: the record of %s does not open; nothing was spent", error.fingerprint)
             self._tally.add(
-                _MEANS.get(type(error), Action.REFUSED), at=self._clock.now(), caller=by, fingerprint=error.fingerprint
+                _MEANS.get(type(error), Action.REFUSED), at=self._store.now(), caller=by, fingerprint=error.fingerprint
             )
             raise
 

@@ -40,7 +40,7 @@ class Event(NamedTuple):
 
     Attributes:
         action: What was done.
-        at: Unix seconds; of a count, the start of its minute.
+        at: Seconds of the store's time; of a count, the start of its minute. The trail has it in Unix seconds.
         caller: Who did it.
         fingerprint: The secret, or None where there is none to name.
         org: The org of an org secret that was changed or read, or None.
@@ -76,7 +76,7 @@ class Tally:
         self._kinds_in_minute: dict[int, int] = {}
 
     def add(self, action: Action, *, at: int, caller: Caller, fingerprint: str | None) -> None:
-        """Count one event at a time in Unix seconds."""
+        """Count one event at a time in seconds."""
         minute = at - at % _MINUTE
         kind = Event(action, minute, caller._replace(address=neighbourhood(caller.address)), fingerprint)
         if kind not in self._counts:
@@ -86,7 +86,7 @@ class Tally:
         self._counts[kind] = self._counts.get(kind, 0) + 1
 
     def drain(self, *, before: int) -> list[Event]:
-        """Remove and return what was counted in minutes that ended at or before a time in Unix seconds."""
+        """Remove and return what was counted in minutes that ended at or before a time in seconds."""
         over = [kind for kind in self._counts if kind.at + _MINUTE <= before]
         for minute in [minute for minute in self._kinds_in_minute if minute + _MINUTE <= before]:
             del self._kinds_in_minute[minute]

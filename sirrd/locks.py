@@ -20,7 +20,7 @@ MAX_WRONG: Final = 10
 WINDOW_SECONDS: Final = 60
 _SWEEP_AT: Final = 1024
 Unlock: TypeAlias = Callable[[bytes, str, int], None]
-"""Is given a lock, the fingerprint of the secret and Unix seconds; raises `SecretError` where nobody may pass."""
+"""Is given a lock, the fingerprint of the secret and seconds of the store's time; raises `SecretError` to refuse."""
 
 
 def refuse(lock: bytes, fingerprint: str, now: int) -> None:  # noqa: ARG001 - an `Unlock`

@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sirrd.clock import NANOSECONDS
 from sirrd.config import Settings
 from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import SystemEntropy
@@ -52,14 +53,38 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class SetClock:
-    """A clock that stands still until it is set."""
+    """A clock that stands still until time passes (`at` is changed), or until it jumps, or the machine starts anew."""
 
     def __init__(self, now: int = NOW) -> None:
         self.at = now
+        self.jumped = 0
+        self.boots = 1
 
     def now(self) -> int:
         """Return Unix seconds."""
         return self.at
+
+    def system_ns(self) -> int:
+        """Return Unix nanoseconds."""
+        return self.at * NANOSECONDS
+
+    def elapsed_ns(self) -> int:
+        """Return what has passed in nanoseconds, but for jumps."""
+        return (self.at - self.jumped) * NANOSECONDS
+
+    def boot(self) -> str:
+        """Return which start of the machine this is."""
+        return f"boot {self.boots}"
+
+    def jump(self, seconds: int) -> None:
+        """Set the system's clock; no time passes."""
+        self.at += seconds
+        self.jumped += seconds
+
+    def reboot(self) -> None:
+        """Start the machine again, in no time: the boot clock begins at 0."""
+        self.boots += 1
+        self.jumped = self.at
 
 
 @dataclass

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any, Final
 
 import httpx
 import pytest
 
-from tests.conftest import NOW, Daemon
+from tests.conftest import NOW, Daemon, SetClock, Start
 from tests.test_contract import ABSENT, made
 
 FORMS: Final = ["drop", "org", "bare"]
@@ -186,6 +188,43 @@ async def test_expired_means_the_very_second(daemon: Daemon, method: str, path: 
             assert listed == []
         daemon.clock.at = NOW + 3600
         assert (await daemon.client.post("/prune")).status_code == 200
+
+
+@pytest.mark.parametrize("jump", [3600, -3600, 315_360_000, -NOW])
+async def test_a_clock_that_is_set_changes_what_is_shown_and_no_life(daemon: Daemon, jump: int) -> None:
+    """Headers, lists and the page show the same life by the clock as it stands; counts of minutes end with theirs."""
+    await daemon.put_in("acme", "k", ttl_seconds=60)
+    drop = await daemon.put(ttl_seconds=60)
+    assert (await daemon.client.get(f"/secrets/{'0' * 64}")).status_code == 404
+    daemon.clock.at += 10
+    daemon.clock.jump(jump)
+    now = daemon.clock.now()
+    head = (await daemon.client.head(f"/secrets/{drop}")).headers
+    assert int(head["x-sirr-expires-at"]) == now + 50
+    assert int(head["x-sirr-created-at"]) == max(0, now - 10)
+    for each in (await daemon.client.get("/secrets")).json()["secrets"]:
+        assert each["expires_at"] == now + 50
+    assert 'data-seconds="50"' in (await daemon.client.get(f"/s/{drop}")).text
+    daemon.clock.at += 50
+    await daemon.drop.flush()
+    with closing(sqlite3.connect(daemon.settings.data_dir / "sirrd.db")) as file:
+        ((at,),) = file.execute("SELECT at FROM audit WHERE action = 'missed'")
+        assert abs(at - (NOW + jump)) < 60
+    assert (await daemon.client.get(f"/secrets/{drop}")).status_code == 404
+    assert (await daemon.client.get("/secrets")).json()["secrets"] == []
+
+
+async def test_what_had_expired_is_removed_at_the_start(start: Start, clock: SetClock) -> None:
+    """A daemon that never prunes by itself removes at its start what had expired, before the first request."""
+    async with start() as daemon:
+        await daemon.put(ttl_seconds=60)
+        await daemon.put()
+    clock.at += 60
+    async with start() as daemon:
+        with closing(sqlite3.connect(daemon.settings.data_dir / "sirrd.db")) as file:
+            assert file.execute("SELECT count(*) FROM secret").fetchone() == (1,)
+            assert file.execute("SELECT caller FROM audit WHERE action = 'expired'").fetchall() == [("daemon",)]
+        assert (await daemon.client.post("/prune")).json() == {"pruned": 0}
 
 
 async def test_lists_leave_out_what_expired(daemon: Daemon) -> None:

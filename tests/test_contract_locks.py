@@ -52,6 +52,20 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
+@pytest.mark.parametrize("jump", [3600, -3600, 315_360_000, -315_360_000])
+async def test_a_lock_out_lasts_a_minute_whatever_the_clock_does(daemon: Daemon, clock: SetClock, jump: int) -> None:
+    """Ten wrong proofs, then the clock is set: not a second sooner or later than after a minute the right one opens."""
+    secret = await daemon.put(lock=LOCK)
+    for _ in range(10):
+        assert refused(await daemon.client.get(f"/secrets/{secret}", headers=WRONG)) == (403, "proof_mismatch")
+    clock.jump(jump)
+    clock.at += 59
+    answer = await daemon.client.get(f"/secrets/{secret}", headers=RIGHT)
+    assert (*refused(answer), answer.headers["retry-after"]) == (429, "too_many_proofs", "1")
+    clock.at += 1
+    assert (await daemon.client.get(f"/secrets/{secret}", headers=RIGHT)).status_code == 200
+
+
 @EVERY_FORM
 async def test_a_locked_secret_opens_by_its_proof_alone(daemon: Daemon, form: str) -> None:
     """Without it, or with another, nothing is spent; with it the value leaves as often as was allowed."""

@@ -9,12 +9,15 @@ import json
 import logging
 import os
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sirrd import background
-from sirrd.clock import SystemClock
+from sirrd import clock as clock_module
+from sirrd.clock import SystemClock, elapsed_seconds
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import Unavailable
 from sirrd.events import Action, Event, Tally, neighbourhood
@@ -31,12 +34,41 @@ ANYONE = Caller("anonymous", "192.0.2.7")
 # Clock and randomness.
 
 
-def test_the_clock_never_runs_backwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that is set back stands still until the system has caught up, so nothing comes to life again."""
-    readings = iter([100.9, 50.0, 100.2, 101.0])
+def test_the_boot_clock_counts_suspend_and_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown is the system's clock as it stands; what lasts is read from the clock of the boot."""
+    readings = iter([100.9, 50.0])
     monkeypatch.setattr("sirrd.clock.time.time", lambda: next(readings))
     clock = SystemClock()
-    assert [clock.now() for _ in range(4)] == [100, 100, 100, 101]
+    assert [clock.now() for _ in range(2)] == [100, 50]
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        assert before <= clock.elapsed_ns() <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    assert clock.elapsed_ns() <= elapsed_seconds() * 1e9 + 1000
+
+
+@pytest.mark.parametrize("name", ["CLOCK_MONOTONIC", ""])
+def test_where_there_is_no_boot_clock_the_monotonic_one_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS the clock has another number, and a machine without numbers has Python's own."""
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+    if not name:
+        monkeypatch.delattr(time, "CLOCK_MONOTONIC")
+    before = time.monotonic_ns()
+    assert before <= clock_module._boot_clock()() <= time.monotonic_ns()
+
+
+def test_a_boot_has_a_name_that_tells_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is the same all through a boot and another one after it, in no form that others know; empty without one."""
+    clock = SystemClock()
+    (tmp_path / "one").write_text("b3a1\n")
+    (tmp_path / "two").write_text("b3a2\n")
+    names = []
+    for file in ("one", "one", "two", "none"):
+        monkeypatch.setattr(clock_module, "_BOOT_ID", tmp_path / file)
+        names.append(clock.boot())
+    assert names[0] == names[1] != names[2]
+    assert names[3] == ""
+    assert len(names[0]) == 32
+    assert "b3a1" not in names[0]
 
 
 def test_randomness_is_handed_out_once() -> None:

@@ -9,15 +9,14 @@ something.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from sirrd.assembly import deaddrop_of
-from sirrd.background import Mover, ticking
-from sirrd.clock import Clock, SystemClock
+from sirrd.background import Mover, prune_first, ticking
+from sirrd.clock import Clock, SystemClock, elapsed_seconds
 from sirrd.config import Settings
 from sirrd.entropy import Entropy, SystemEntropy
 from sirrd.http.context import Context, Readiness
@@ -52,14 +51,14 @@ def create_app(
     clock: Clock | None = None,
     entropy: Entropy | None = None,
     readiness: Readiness | None = None,
-    monotonic: Callable[[], float] = time.monotonic,
+    monotonic: Callable[[], float] = elapsed_seconds,
     announced: str = "",
 ) -> Application:
     """Build the application; the data folder is opened when its lifespan begins.
 
     Args:
         settings: What the operator chose.
-        clock: Tells the time.
+        clock: Reads the system's clocks.
         entropy: Gives randomness.
         readiness: Where the server says that it is draining.
         monotonic: Tells the limiter the time, in seconds since any instant.
@@ -90,6 +89,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
         async with deaddrop_of(settings, clock=clock, entropy=entropy, announced=announced) as drop:
+            await prune_first(drop)
             try:
                 async with ticking(drop, prune_interval_seconds=settings.prune_interval_seconds):
                     mover = Mover(drop)

@@ -57,7 +57,7 @@ def _offer(metadata: Metadata, words: Words, *, attempt: str, now: int) -> str:
     terms, remaining, locked = metadata.terms, metadata.reads_remaining, metadata.locked
     state = {
         "data-locked": str(locked).lower(),
-        "data-seconds": "" if terms.expires_at is None else str(terms.expires_at - now),
+        "data-seconds": "" if terms.expires_at is None else str(max(0, terms.expires_at - now)),
     }
     attributes = "".join(f' {name}="{value}"' for name, value in state.items())
     if locked:

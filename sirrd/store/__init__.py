@@ -160,13 +160,20 @@ class Store(Protocol):
         Args:
             org: Whose, or None for all.
             by: Who asks.
-            before: Only what had expired at that time in Unix seconds, or None for now.
+            before: Only what had expired at that instant of the store's time, or None for now.
             gently: Whether to take small steps, with rests, while there are requests.
         """
         ...
 
     async def record(self, events: Sequence[Event]) -> None:
-        """Write events that belong to no transition into the audit trail."""
+        """Write events that belong to no transition into the audit trail; their instants are the store's time."""
+        ...
+
+    def now(self) -> int:
+        """Return the store's time in seconds: lives and minutes are counted by it, whatever the system's clock does.
+
+        It is not what is shown: all that the store returns, and all that it writes into the trail, is in Unix seconds.
+        """
         ...
 
     def fingerprint(self, identity: Identity) -> str:

@@ -17,12 +17,12 @@ from typing import Any
 
 import aiosqlite
 
-from sirrd.clock import Clock
 from sirrd.errors import AmbiguousKey, Gone, Unavailable, Unreadable
 from sirrd.keyring import ERASED_SALT, Keyring, SealedRecord
 from sirrd.model import BareKey, Identity, Metadata, Target, Terms
 from sirrd.store import Page, statements
 from sirrd.store.connections import connect_look_up, connect_reader
+from sirrd.store.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
@@ -31,16 +31,16 @@ class Queries:
     """The reading side of the store."""
 
     def __init__(
-        self, reading: aiosqlite.Connection, looking_up: sqlite3.Connection, *, keyring: Keyring, clock: Clock
+        self, reading: aiosqlite.Connection, looking_up: sqlite3.Connection, *, keyring: Keyring, timeline: Timeline
     ) -> None:
         self._reading = reading
         self._looking_up = looking_up
         self._keyring = keyring
-        self._clock = clock
+        self._timeline = timeline
         self._is_in_turn = False
 
     @classmethod
-    async def open(cls, path: Path, *, keyring: Keyring, clock: Clock) -> Queries:
+    async def open(cls, path: Path, *, keyring: Keyring, timeline: Timeline) -> Queries:
         """Open both connections to a database that is there."""
         looking_up = connect_look_up(path)
         try:
@@ -48,7 +48,7 @@ class Queries:
         except BaseException:
             looking_up.close()
             raise
-        return cls(reading, looking_up, keyring=keyring, clock=clock)
+        return cls(reading, looking_up, keyring=keyring, timeline=timeline)
 
     async def close(self) -> None:
         """Let go of both connections."""
@@ -65,7 +65,7 @@ class Queries:
         """
         if may_share():
             self._begin_turn()
-        now = self._clock.now()
+        now = self._timeline.now()
         if isinstance(target, Identity):
             lookup = self._keyring.lookup(target)
         else:
@@ -82,7 +82,7 @@ class Queries:
         """See `Store.page`."""
         arguments: dict[str, Any] = {
             "before": 2**63 - 1 if before is None else before,
-            "now": self._clock.now(),
+            "now": self._timeline.now(),
             "limit": limit + 1,
         }
         if org is not None:
@@ -108,7 +108,9 @@ class Queries:
         _, lookup, salt, created_at, expires_at, max_reads, delete, lock, read_count, label = row
         terms = Terms(created_at, expires_at, max_reads, bool(delete), lock)
         identity = self._keyring.open_label(SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms))
-        return Metadata(identity.name, identity.org, self._keyring.fingerprint(lookup), terms, read_count)
+        return Metadata(
+            identity.name, identity.org, self._keyring.fingerprint(lookup), self._timeline.show(terms), read_count
+        )
 
     def _begin_turn(self) -> None:
         # What is wrong with the connection, the query itself will find.

@@ -29,6 +29,7 @@ from sirrd.errors import (
     NotAmendable,
     Sealed,
     SecretError,
+    StorageError,
     Unauthorised,
     Unavailable,
     Unreadable,
@@ -54,6 +55,7 @@ from sirrd.store.queries import Queries, only
 from sirrd.store.rotation import SqliteRotation
 from sirrd.store.slots import Slots
 from sirrd.store.statements import Row
+from sirrd.store.timeline import Timeline, resume
 from sirrd.store.trail import ChainedTrail
 from sirrd.store.writer import LONG_VALUE_BYTES, NeedsThread, Transaction, Writer, miscounted
 
@@ -84,7 +86,7 @@ class SqliteStore:
         writer: Writer,
         writing: sqlite3.Connection,
         queries: Queries,
-        clock: Clock,
+        timeline: Timeline,
         min_free_bytes: int,
         redelivery_seconds: int,
     ) -> None:
@@ -93,7 +95,10 @@ class SqliteStore:
         self._writer = writer
         self._writing = writing
         self._queries = queries
-        self._clock = clock
+        self._timeline = timeline
+        self._loop = asyncio.get_running_loop()
+        self._marking: asyncio.Future[None] | None = None
+        timeline.on_jump = self._note_jump
         self._min_free_bytes = min_free_bytes
         self._measured_at = 0.0
         self._free_bytes = 0
@@ -117,7 +122,7 @@ class SqliteStore:
         Args:
             path: The file; its folder must be there and be held by this process.
             masters: The master keys.
-            clock: Tells the time.
+            clock: Reads the system's clocks.
             min_free_bytes: Below that much free space nothing new is stored.
             redelivery_seconds: For how long an attempt is answered again; 0 for not at all.
 
@@ -135,10 +140,11 @@ class SqliteStore:
                 bound_wal(writing, min_free_bytes)
                 is_sound = checkpoint(writing) and is_sound
                 keyring = Keyring(masters, settle_keys(writing, masters))
-                queries = await Queries.open(path, keyring=keyring, clock=clock)
+                timeline = resume(writing, clock)
+                queries = await Queries.open(path, keyring=keyring, timeline=timeline)
                 unless_opened.push_async_callback(queries.close)
-                trail = ChainedTrail(writing, keyring.audit_chain(), clock)
-                writer = Writer(writing, trail=trail, clock=clock)
+                trail = ChainedTrail(writing, keyring.audit_chain(), timeline)
+                writer = Writer(writing, trail=trail, clock=timeline)
                 writer.health.in_doubt = not is_sound
                 unless_opened.pop_all()
         except (sqlite3.Error, OSError) as error:
@@ -152,7 +158,7 @@ class SqliteStore:
             writer=writer,
             writing=writing,
             queries=queries,
-            clock=clock,
+            timeline=timeline,
             min_free_bytes=min_free_bytes,
             redelivery_seconds=redelivery_seconds,
         )
@@ -187,7 +193,7 @@ class SqliteStore:
             transaction.events.append(
                 Event(Action.CREATED, transaction.now, by, fingerprint, identity.org, identity.org and identity.name)
             )
-            return Metadata(identity.name, identity.org, fingerprint, agreed, 0)
+            return Metadata(identity.name, identity.org, fingerprint, self._timeline.show(agreed), 0)
 
         return await self._writer.submit(unit, long=len(plaintext) > LONG_VALUE_BYTES)
 
@@ -335,7 +341,7 @@ class SqliteStore:
             changed = (agreed.expires_at, agreed.max_reads, agreed.lock, new.label, new.sealed)
             transaction.change(statements.AMEND, (*changed, row.seq))
             _note(transaction, Action.AMENDED, fingerprint, identity, by)
-            return Metadata(identity.name, identity.org, fingerprint, agreed, 0)
+            return Metadata(identity.name, identity.org, fingerprint, self._timeline.show(agreed), 0)
 
         new_value = amendment.plaintext
         is_long = not isinstance(new_value, Unset) and len(new_value) > LONG_VALUE_BYTES
@@ -460,6 +466,10 @@ class SqliteStore:
 
     # Keeping house.
 
+    def now(self) -> int:
+        """See `Store.now`."""
+        return self._timeline.now()
+
     def has_room(self, needed: int = 0) -> bool:
         """See `Store.has_room`; measured each second, and again for each MiB that was asked about since."""
         self._promised_bytes += needed
@@ -491,6 +501,7 @@ class SqliteStore:
 
     async def tidy(self) -> dict[str, Any]:
         """See `Store.tidy`: end what attempts have left, return some free pages, and in any case empty the WAL."""
+        await self._keep_mark()
         try:
             while await self._writer.submit(self._attempts.sweep, long=True, own=True):
                 pass
@@ -500,6 +511,22 @@ class SqliteStore:
         finally:
             is_empty = await self._truncate()
         return {"wal": "truncated" if is_empty else "held by a reader", **await self._chain_head()}
+
+    async def _keep_mark(self) -> None:
+        """Keep where the store's time is now, for the next start."""
+        # Whatever hinders it, the writer has said so, and the next tick tries again.
+        with contextlib.suppress(StorageError):
+            await self._writer.submit(self._mark, long=True, own=True)
+
+    def _mark(self, transaction: Transaction) -> None:
+        transaction.change(statements.KEEP_MARK, self._timeline.mark())
+
+    def _note_jump(self) -> None:
+        """Keep a mark soon; a jump is found on either thread."""
+        self._loop.call_soon_threadsafe(self._keep_mark_soon)
+
+    def _keep_mark_soon(self) -> None:
+        self._marking = asyncio.ensure_future(self._keep_mark())
 
     async def _truncate(self) -> bool:
         """Write the WAL back and truncate it; a reader in the way is waited for, but not for long at a time."""
@@ -517,6 +544,7 @@ class SqliteStore:
         """See `Store.close`."""
         try:
             await self._queries.close()
+            await self._keep_mark()
         finally:
             await self._writer.close()
             await self._empty_wal_for_good()

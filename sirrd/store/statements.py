@@ -141,6 +141,14 @@ REUSE_DELIVERY: Final = "UPDATE delivery SET wrapped = ?, free = 0 WHERE id = ? 
 APPEND_DELIVERY: Final = "INSERT INTO delivery (free, wrapped) VALUES (0, ?)"
 DELIVERY: Final = "SELECT 1 FROM delivery WHERE id = ?"
 ERASE_DELIVERY: Final = "UPDATE delivery SET wrapped = ?, free = 1 WHERE id = ?"
+MARK: Final = "SELECT store, shown, elapsed, boot FROM clock"
+KEEP_MARK: Final = "INSERT OR REPLACE INTO clock (id, store, shown, elapsed, boot) VALUES (1, ?, ?, ?, ?)"
+NEWEST: Final = """
+    SELECT max(coalesce((SELECT created_at FROM secret ORDER BY seq DESC LIMIT 1), 0),
+               coalesce((SELECT max(at) FROM attempt), 0))"""
+LATEST: Final = """
+    SELECT max(coalesce((SELECT max(created_at) FROM secret), 0), coalesce((SELECT max(at) FROM audit), 0),
+               coalesce((SELECT max(started_at) FROM audit_chain), 0))"""
 AUDIT: Final = """
     INSERT INTO audit (chain, number, at, action, caller, fingerprint, count, detail, mac)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""

@@ -5,23 +5,24 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from sirrd.clock import Clock
 from sirrd.events import Event
 from sirrd.keyring import AuditChain
 from sirrd.store import statements
+from sirrd.store.timeline import Timeline
 from sirrd.store.writer import miscounted
 
 
 class ChainedTrail:
     """Appends the audit rows of each batch to this start's chain."""
 
-    def __init__(self, connection: sqlite3.Connection, chain: AuditChain, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection, chain: AuditChain, timeline: Timeline) -> None:
         self._chain = chain
+        self._timeline = timeline
         self._head, self._length = chain.start, 0
         with connection:
             cursor = connection.execute(
                 "INSERT INTO audit_chain (salt, started_at, head, length) VALUES (?, ?, ?, 0)",
-                (chain.salt, clock.now(), chain.start),
+                (chain.salt, timeline.now() + timeline.offset, chain.start),
             )
         self._id = cursor.lastrowid
 
@@ -31,6 +32,8 @@ class ChainedTrail:
         Raises:
             Unavailable: A row is not there after it was written; the batch is undone.
         """
+        if offset := self._timeline.offset:
+            events = [each._replace(at=each.at + offset) for each in events]
         rows = self._chain.extend(self._head, self._length, events)
         if not rows:
             return lambda: None

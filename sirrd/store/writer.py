@@ -31,7 +31,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from sirrd.clock import Clock
 from sirrd.errors import Busy, Unavailable
 from sirrd.events import Event
 from sirrd.store.connections import checkpoint
@@ -62,7 +61,7 @@ class Transaction:
 
     Attributes:
         execute: Runs a statement.
-        now: Unix seconds, taken when the batch began: after any earlier batch had been committed.
+        now: Seconds of the store's time, taken when the batch began: after any earlier batch had been committed.
         on_thread: Whether it runs on the thread, where it may take its time.
         longest: The longest sealed value that a statement may give it here, in bytes.
         events: What was done, for the audit trail; a unit adds to it, and what it added is kept only if it succeeds.
@@ -98,6 +97,14 @@ def miscounted(found: int, due: int) -> Unavailable:
     return Unavailable()
 
 
+class Times(Protocol):
+    """Tells the store's time."""
+
+    def now(self) -> int:
+        """Return seconds; never less than what an earlier call returned."""
+        ...
+
+
 class Trail(Protocol):
     """Writes the events of a batch, as its last statements."""
 
@@ -131,7 +138,7 @@ class _Unit(Generic[Result]):
 class Writer:
     """Runs units of work in batches, each batch in one durable transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, *, trail: Trail, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, trail: Trail, clock: Times) -> None:
         self._connection = connection
         self._connection.execute("PRAGMA busy_timeout=0")
         self._trail = trail

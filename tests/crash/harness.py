@@ -2,7 +2,7 @@
 
 A third of the kills come from outside, at a random instant, now and then before the daemon has started; the others
 happen at a chosen point (`points.py`). In many rounds the master key is changed beside the load, by the code of the
-command. The workload is random but seeded. Nothing here judges: see `history.py`.
+command, or the system's clock is set. The workload is random but seeded. Nothing here judges: see `history.py`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ TICK_SECONDS: Final = 0.05
 POINT_SECONDS: Final = 4.0
 ROTATIONS: Final = 20
 KEPT_KEY: Final = "5e" * 32
+CLOCKS: Final = (0, 3600, -3600, 2, -2, 315_360_000, -315_360_000)
 _ROTATING: Final = 0.25
+_SETTING_CLOCK: Final = 0.25
 _ROTATION_PAUSE_SECONDS: Final = 0.01
 
 
@@ -142,13 +144,20 @@ class Run:
         return self._folder / "daemon.log"
 
     def errors(self) -> list[str]:
-        """Return the errors that any daemon logged."""
-        lines = self.log.read_text().splitlines() + (self._folder / "last.log").read_text().splitlines()
-        return [line for line in lines if json.loads(line)["level"] == "error"]
+        """Return the errors that any daemon logged, but for those that tell of the clock."""
+        return [line for line in self._lines() if json.loads(line)["level"] == "error" and "CLOCK:" not in line]
+
+    def jumps(self) -> int:
+        """Return how often a daemon told that the clock had jumped."""
+        return sum("CLOCK:" in line for line in self._lines())
+
+    def _lines(self) -> list[str]:
+        return self.log.read_text().splitlines() + (self._folder / "last.log").read_text().splitlines()
 
     def crash(self) -> None:
-        """Start the daemon, put it under load, and have it killed."""
+        """Start the daemon, put it under load, and have it killed; the clock may be set before, and meanwhile."""
         self._round += 1
+        self._set_clock()
         first, point = len(self.seen.operations), self._next_point()
         order: dict[str, Any] = {"log": str(self.log)}
         patience = self._chance.choice((0.03, 0.2, 0.3, 0.4)) * self._chance.random()
@@ -161,6 +170,7 @@ class Run:
         until = time.monotonic() + patience
         pid = self._launcher.start(**order)
         with self._loading(pid, until, rotates=rotates) as address:
+            self._set_clock()
             if address and chosen.call:
                 self._shim.fail(chosen.call, chosen.file, KILL, skip=passes - 1)
             code = self._launcher.code(within=max(0.0, until - time.monotonic()))
@@ -173,6 +183,11 @@ class Run:
         assert code == -signal.SIGKILL, f"the daemon ended with {code}: {self.log.read_text()[-2000:]}"
         self.seen.bound(first, time.monotonic())
         self.seen.kills[point or "from outside"] += 1
+
+    def _set_clock(self) -> None:
+        """Have somebody set the system's clock, one time in four: no life that clients know may change by that."""
+        if self._chance.random() < _SETTING_CLOCK:
+            self._shim.set_clock(self._chance.choice(CLOCKS))
 
     def _next_point(self) -> str | None:
         """Return the point of two rounds in three, each once before any comes again; None for a kill from outside."""

@@ -60,4 +60,5 @@ def test_i1_i2_i3_i8_no_kill_breaks_a_promise(tmp_path: Path, library: Path, see
     assert run.seen.kills.total() == kills
     assert run.seen.repeats, "no lost answer came again"
     if kills >= _KILLS_TO_REACH_ALL:
+        assert run.jumps(), "the clock was never set"
         assert set(POINTS) <= set(run.seen.kills), f"never reached: {set(POINTS) - set(run.seen.kills)}"

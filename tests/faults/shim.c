@@ -1,4 +1,5 @@
-/* A layer between a daemon and the kernel, loaded with LD_PRELOAD, that makes chosen calls on the database files fail.
+/* A layer between a daemon and the kernel, loaded with LD_PRELOAD, that makes chosen calls on the database files fail, and
+ * sets the system's clock for the daemon alone, as if somebody had set it: the clock of the boot goes on.
  *
  * FAULTS_FOLDER names the data folder. FAULTS_CONTROL names a file of one `struct control`, which the test changes at any
  * time. FAULTS_TRACE, if set, names a file for every write, sync and truncation of database and WAL, so that a test can
@@ -16,7 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WRITE = 1, SYNC = 2, TRUNCATE = 4 };
@@ -28,6 +32,8 @@ struct control {
     int32_t error;  /* with which errno; 0: the process is killed instead, a write when half of it is done */
     uint32_t skip;  /* how many of those calls go through before */
     uint32_t hits;  /* how many have failed */
+    uint32_t unused;
+    int64_t ahead;  /* by how many seconds the system's clock, and no other, stands ahead of the right time */
 };
 
 struct record {
@@ -194,4 +200,34 @@ int ftruncate64(int fd, off64_t length) {
 
 int ftruncate(int fd, off_t length) {
     return ftruncate64(fd, length);
+}
+
+static int is_settable(clockid_t id) {
+    return id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE || id == CLOCK_TAI;
+}
+
+int clock_gettime(clockid_t id, struct timespec *now) {
+    int failed = (int)syscall(SYS_clock_gettime, id, now);
+    if (!failed && control && is_settable(id))
+        now->tv_sec += control->ahead;
+    return failed;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    (void)zone;
+    struct timespec found;
+    if (clock_gettime(CLOCK_REALTIME, &found))
+        return -1;
+    now->tv_sec = found.tv_sec;
+    now->tv_usec = found.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *kept) {
+    struct timespec found;
+    if (clock_gettime(CLOCK_REALTIME, &found))
+        return -1;
+    if (kept)
+        *kept = found.tv_sec;
+    return found.tv_sec;
 }

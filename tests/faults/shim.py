@@ -1,4 +1,4 @@
-"""Makes calls on the database files of a real daemon fail, and heals them, while the daemon runs: see shim.c."""
+"""Makes calls on the database files of a real daemon fail, and sets its clock, while it runs: see shim.c."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.parts import require
 
 SOURCE: Final = Path(__file__).parent / "shim.c"
 KILL: Final = 0
-_CONTROL: Final = struct.Struct("=IIiII")
+_CONTROL: Final = struct.Struct("=IIiII4xq")
+_AHEAD_AT: Final = 24
 
 
 class Call(enum.IntFlag):
@@ -69,7 +70,7 @@ class Shim:
     @property
     def hits(self) -> int:
         """How many calls have failed so far."""
-        return int(_CONTROL.unpack(self._control[:])[-1])
+        return int(_CONTROL.unpack(self._control[:])[4])
 
     def fail(self, calls: Call, files: File, error: int = errno.EIO, *, skip: int = 0) -> None:
         """Let calls on files fail from now on, but for the first `skip`; with `KILL` the process dies there."""
@@ -77,6 +78,10 @@ class Shim:
         # The line that makes it bite comes last: the daemon reads while this is written.
         struct.pack_into("=IiI", self._control, 4, files, error, skip)
         struct.pack_into("=I", self._control, 0, calls)
+
+    def set_clock(self, ahead: int) -> None:
+        """Set the system's clock, and no other, so many seconds ahead of the right time; 0 is right."""
+        struct.pack_into("=q", self._control, _AHEAD_AT, ahead)
 
     def heal(self) -> None:
         """Let every call through again."""

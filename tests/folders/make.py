@@ -17,20 +17,13 @@ from sirrd.keyring import MasterKeys
 from sirrd.model import Amendment, Caller, Identity, Plaintext, Terms
 from sirrd.store.folder import DataFolder
 from sirrd.store.sqlite import SqliteStore
+from tests.conftest import SetClock
 
 MADE_AT = 1_800_000_000
 CALLER = Caller("bearer", "192.0.2.7")
 DROP, COUNTED, SEALED, BURNED, MORTAL, LOCKED = (Identity(digit * 64) for digit in "012345")
 PROOF = bytes(range(32))
 ORG_SECRET = Identity("DB_PASSWORD", "acme")
-
-
-class StillClock:
-    """A clock that stands still."""
-
-    def now(self) -> int:
-        """Return Unix seconds."""
-        return MADE_AT
 
 
 async def fill(store: SqliteStore) -> list[dict[str, Any]]:
@@ -69,7 +62,7 @@ async def make(target: Path) -> None:
         folder = DataFolder(Path(temporary))
         keys = folder.master_keys(SystemEntropy())
         store = await SqliteStore.open(
-            folder.database, masters=MasterKeys(keys, SystemEntropy()), clock=StillClock(), min_free_bytes=0
+            folder.database, masters=MasterKeys(keys, SystemEntropy()), clock=SetClock(MADE_AT), min_free_bytes=0
         )
         expected = await fill(store)
         await store.close()

@@ -77,19 +77,26 @@ class Record:
         """Return what is known of an attempt at this record."""
         return next((note for note in self.notes if note.attempt == attempt), None)
 
-    def seen(self) -> Seen:
+    def seen(self, offset: int) -> Seen:
         """Return its metadata as they are now."""
         status = "sealed" if self.read_count == self.max_reads else "active"
-        life = (self.created_at, self.expires_at, self.max_reads, self.delete)
+        until = None if self.expires_at is None else self.expires_at + offset
+        life = (self.created_at + offset, until, self.max_reads, self.delete)
         return Seen(self.identity, *life, self.read_count, status)
 
 
 @dataclass
 class Model:
-    """All records, the oldest first, and the audit rows that are due: an action and whose record it was."""
+    """All records, the oldest first, and the audit rows that are due: an action and whose record it was.
+
+    Attributes:
+        now: What has passed, in seconds, wherever it began; lives are in it.
+        offset: What makes Unix seconds of it, as the system's clock stands: whatever is shown moves along with that.
+    """
 
     caps: Caps
     now: int
+    offset: int = 0
     records: list[Record] = field(default_factory=list)
     spent: list[Record] = field(default_factory=list)
     audit: list[tuple[str, Identity]] = field(default_factory=list)
@@ -117,7 +124,7 @@ class Model:
         terms = (self.now, expires_at, max_reads, fields.get("delete", True))
         self.records.append(Record(identity, str(fields["value"]), *terms))
         self.audit.append(("created", identity))
-        return self.records[-1].seen()
+        return self.records[-1].seen(self.offset)
 
     def read(self, target: Target, attempt: str | None = None) -> str:
         """Spend a read, unless the attempt has one; the last one burns or seals."""
@@ -154,7 +161,16 @@ class Model:
         if "ttl_seconds" in fields:
             record.expires_at = self._expiry(fields["ttl_seconds"])
         self.audit.append(("amended", record.identity))
-        return record.seen()
+        return record.seen(self.offset)
+
+    def jump(self, seconds: int) -> None:
+        """Let the system's clock be set: what is shown moves, and nothing else."""
+        self.offset += seconds
+
+    def sleep(self, seconds: int) -> None:
+        """Let the machine be off for what the system's clock takes for so many seconds; time does not run back."""
+        self.now += max(0, seconds)
+        self.offset += min(0, seconds)
 
     def delete(self, target: Target) -> None:
         """Remove a record, sealed or not, and what one that has burned has left."""

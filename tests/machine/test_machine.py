@@ -118,6 +118,7 @@ _edges = st.builds(Text, st.just("e"), st.sampled_from((65_400, 65_535, 65_536, 
 values = st.one_of(_pieces, _pieces, _pieces, _edges)
 ttls = st.sampled_from((1, 2, 10, 30, 40, 50, 60, 60, None, None, None, MAX_TTL_SECONDS, 61, 0, MAX_TTL_SECONDS + 1))
 reads = st.sampled_from((1, 2, 2, 2, 3, 3, 3, 5, 5, 9, None, MAX_READS, 0, MAX_READS + 1))
+jumps = st.sampled_from((3600, -3600, 2, -2, 315_360_000, -315_360_000))
 orgs = st.sampled_from(ORGS)
 keys = st.sampled_from(KEYS)
 identities = st.sampled_from(IDENTITIES)
@@ -170,7 +171,7 @@ def receiving(target: Target, attempt: str) -> Step:
 
 def peeking(target: Target) -> Step:
     """Look without spending."""
-    return Step(lambda drop: drop.peek(target, by=BY), lambda model: model.find(target).seen())
+    return Step(lambda drop: drop.peek(target, by=BY), lambda model: model.find(target).seen(model.offset))
 
 
 def amending(target: Target, fields: Fields) -> Step:
@@ -278,7 +279,6 @@ class Machine(RuleBasedStateMachine):
             self.store,
             caps=self.model.caps,
             public_caps=self.model.caps,
-            clock=self.clock,
             entropy=SystemEntropy(),
             master_keys=self._masters,
         )
@@ -423,7 +423,9 @@ class Machine(RuleBasedStateMachine):
         outcome = found.pop(before), Counter(found)
         listed = [_seen(each) for each in self._listed()]
         orders = [self._in_order(named, place, before + after - place, rival) for place in range(before + after + 1)]
-        possible = [model for model, due in orders if due == outcome and [e.seen() for e in model.live()] == listed]
+        possible = [
+            model for model, due in orders if due == outcome and [e.seen(model.offset) for e in model.live()] == listed
+        ]
         assert possible, (outcome, listed, [due for _, due in orders])
         self.model = possible[0]
 
@@ -463,20 +465,28 @@ class Machine(RuleBasedStateMachine):
                 found += page.metadata
             return found
 
-        assert [_seen(each) for each in self.runner.run(pages())] == [each.seen() for each in self.model.live(org)]
+        assert [_seen(each) for each in self.runner.run(pages())] == [
+            each.seen(self.model.offset) for each in self.model.live(org)
+        ]
 
     @rule(seconds=st.sampled_from((1, 1, 2, 30)))
     def wait(self, seconds: int) -> None:
         """Let time pass."""
         self.clock.at += seconds
-        self.model.now = self.clock.at
+        self.model.now += seconds
+
+    @rule(seconds=jumps)
+    def jump(self, seconds: int) -> None:
+        """I9: have the system's clock set, ahead or back: no life changes, and what is shown goes along."""
+        self.clock.jump(seconds)
+        self.model.jump(seconds)
 
     @precondition(lambda self: any(each.expires_at is not None for each in self.model.live()))
     @rule(early=st.integers(0, 1))
     def wait_for_an_end(self, early: int) -> None:
         """I9: let time pass until the very second at which the next secret expires, or the one before it."""
         end = min(each.expires_at for each in self.model.live() if each.expires_at is not None)
-        self.wait(max(0, end - early - self.clock.at))
+        self.wait(max(0, end - early - self.model.now))
 
     @rule(org=st.none() | orgs)
     def prune(self, org: str | None) -> None:
@@ -490,16 +500,36 @@ class Machine(RuleBasedStateMachine):
         self.model.prune()
         self.model.sweep()
 
-    @rule()
-    def restart(self) -> None:
-        """End and start again on the same file; what was counted of misses and refusals is in the trail by then."""
+    @rule(stopped=st.sampled_from((0, 0, 1, 30)), jump=st.just(0) | jumps)
+    def restart(self, stopped: int = 0, jump: int = 0) -> None:
+        """End and start again on the same file; what was counted of misses and refusals is in the trail by then.
+
+        I9: the boot clock tells for how long nobody looked, whatever the system's clock is set to meanwhile.
+        """
+        self._end()
+        self.wait(stopped)
+        self.jump(jump)
+        self._open()
+
+    @rule(stopped=st.sampled_from((0, 30)), jump=st.just(0) | jumps)
+    def reboot(self, stopped: int, jump: int) -> None:
+        """I9: start again on another boot: the system's clock is believed, unless it stands behind what was seen.
+
+        By less than two seconds it is not corrected, so what passes and what it jumps by must not add up to that.
+        """
+        self._end()
+        self.clock.at += stopped + jump
+        self.clock.reboot()
+        self.model.sleep(stopped + jump)
+        self._open()
+
+    def _end(self) -> None:
         self.runner.run(self.drop.flush(everything=True))
         self._check_counts()
         self._close()
-        self._open()
 
-    @rule()
-    def crash(self) -> None:
+    @rule(jump=st.just(0) | jumps)
+    def crash(self, jump: int) -> None:
         """I2: go on with the files as they stand this moment, as after `kill -9`; counts in memory are lost."""
         names = [DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"]
         image = {name: (self.folder / name).read_bytes() for name in names}
@@ -509,6 +539,7 @@ class Machine(RuleBasedStateMachine):
         for name, content in image.items():
             (self.folder / name).write_bytes(content)
         self.refused = self._trail_counts()
+        self.jump(jump)
         self._open()
 
     @precondition(lambda self: self.model.live())
@@ -573,13 +604,15 @@ class Machine(RuleBasedStateMachine):
         """I5: every live secret shows what the model says, by a name that never changes; looking spends nothing."""
         for record in self.model.live():
             metadata = self.runner.run(self.drop.peek(record.identity, by=BY))
-            assert _seen(metadata) == record.seen()
+            assert _seen(metadata) == record.seen(self.model.offset)
             assert self.fingerprints.setdefault(record.identity, metadata.fingerprint) == metadata.fingerprint
 
     def _lists_are_the_models(self) -> None:
         """I5, I9: lists hold what lives, the newest first, of all orgs or of one."""
         for org in (None, *ORGS, "nobody"):
-            assert [_seen(each) for each in self._listed(org)] == [each.seen() for each in self.model.live(org)]
+            assert [_seen(each) for each in self._listed(org)] == [
+                each.seen(self.model.offset) for each in self.model.live(org)
+            ]
 
     def _the_trail_is_the_models(self) -> None:
         """I3: every transition has left one row in the file, and nothing else has."""
@@ -588,7 +621,7 @@ class Machine(RuleBasedStateMachine):
         # What was stored and burned in one step was never peeked at.
         names = {identity: self.fingerprints.get(identity) for _, identity in self.model.audit}
         names = {identity: name or self._fingerprint(identity) for identity, name in names.items()}
-        due = Counter((action, names[identity], self.model.now, 1) for action, identity in self.model.audit)
+        due = Counter((action, names[identity], self.clock.at, 1) for action, identity in self.model.audit)
         assert Counter(tuple(row[1:]) for row in rows) == due
         self.audited = max([self.audited, *(row[0] for row in rows)])
         self.model.audit.clear()

@@ -54,6 +54,23 @@ async def test_i9_a_life_ends_while_readers_wait(timed: Side, clock: SetClock) -
         assert pruned.json()["pruned"] <= 1
 
 
+async def test_i9_a_clock_that_is_set_among_readers_ends_no_life_and_prolongs_none(
+    timed: Side, clock: SetClock
+) -> None:
+    """I9: wherever the system's clock is set among readers and prunes, a life ends with its last second, for all."""
+    jumps = (3600, -3600, 315_360_000, -315_360_000)
+    for _ in range(ROUNDS):
+        path = await timed.put("mortal", ttl_seconds=5, max_reads=12)
+        for passed, due in ((4, (5, 0)), (1, (0, 1))):
+            clock.at += passed
+            asked = asyncio.ensure_future(timed.together(timed.gets(path, 5), timed.ask("POST", "/prune")))
+            for _ in range(timed.chance.randrange(12)):
+                await asyncio.sleep(0)
+            clock.jump(timed.chance.choice(jumps))
+            readers, (pruned,) = await asked
+            assert (granted(readers), pruned.json()["pruned"]) == due
+
+
 async def test_i9_an_amendment_at_the_last_moment_counts_in_full_or_not_at_all(timed: Side, clock: SetClock) -> None:
     """I9: a longer life that was granted is lived, one that came too late revives nothing."""
     outcomes = set()
