@@ -132,6 +132,7 @@ _NOTICES: Final[dict[str, str]] = {
     errors.ProofRequired.code: "needs_script",
     errors.RateLimited.code: "limited",
     errors.TooManyRepeats.code: "limited",
+    errors.AttemptOver.code: "over",
     errors.ForeignRequest.code: "foreign",
     errors.Unreadable.code: "unreadable",
     errors.Busy.code: "unavailable",

@@ -76,8 +76,8 @@ def _offer(metadata: Metadata, words: Words, *, attempt: str, now: int) -> str:
         STATE=attributes + (" hidden" if locked else ""),
         NOTICES=html.notices(words),
         TEXTS=html.dictionary(
-            words, "copied", "not_copied", "working", "shown_last", "shown_sealed", "shown_unchecked", "left_one",
-            "left_more", "often_unlimited", "shown_file", "hide", "show", "leave_sure",
+            words, "copied", "not_copied", "working", "retrying", "shown_last", "shown_sealed", "shown_unchecked",
+            "left_one", "left_more", "often_unlimited", "shown_file", "hide", "show", "leave_sure",
         ),
     )  # fmt: skip
 

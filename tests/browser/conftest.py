@@ -221,5 +221,6 @@ def site_with(folder: Path, *, bearer: str | None = API_KEY, **settings: str) ->
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A daemon with an API key, and defaults otherwise."""
-    with site_with(tmp_path_factory.mktemp("site"), SIRR_INSTANCE_NAME="Example Works") as found:
+    settings = {"SIRR_INSTANCE_NAME": "Example Works", "SIRR_ALLOWED_HOSTS": INSECURE_HOST}
+    with site_with(tmp_path_factory.mktemp("site"), **settings) as found:
         yield found

@@ -332,5 +332,5 @@ onLeaving(isWork, () => {
 
 $("limit")?.append(size(room({ name: null, type: null })));
 chose();
-$(globalThis.crypto.subtle ? "form" : "insecure").hidden = false;
+$(globalThis.crypto?.subtle ? "form" : "insecure").hidden = false;
 begun();

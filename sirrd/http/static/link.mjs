@@ -10,7 +10,7 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 const MAX_NAME_BYTES = 255;
 const MEDIA_TYPE = /^[A-Za-z0-9!#$&^_.+-]{1,127}\/[A-Za-z0-9!#$&^_.+-]{1,127}$/;
-const { subtle } = globalThis.crypto;
+const { subtle } = globalThis.crypto ?? {};
 const utf8 = new TextEncoder();
 
 /** Refuses what is no UTF-8, and keeps a byte order mark: it belongs to the text. */
@@ -48,6 +48,12 @@ export function newFragment(needsPassphrase) {
     if (!/[-_]$/.test(made)) return made;
   }
   throw new Error("the source of randomness says the same again and again");
+}
+
+/** Makes what a reading is known by; null where the browser has no randomness to give. */
+export function newAttempt() {
+  const { crypto } = globalThis;
+  return crypto?.getRandomValues ? encoded(crypto.getRandomValues(new Uint8Array(32))) : null;
 }
 
 /** Parses a fragment without its #, into {secret, needsPassphrase}; null if it is none of a known version. */

@@ -1,6 +1,7 @@
 // The page of one secret. Nothing is asked for, and so nothing is spent, before the button is pressed; and it is not
 // pressed for anything that cannot work: a link without its key, a browser without cryptography, a passed expiry.
 
+import { newReading, read, received } from "./attempt.mjs";
 import { keysOf, open, parseFragment, textOf } from "./link.mjs";
 import { $, begun, copies, counted, isBusy, look, once, onLeaving, size, text } from "./page.mjs";
 
@@ -13,6 +14,8 @@ const secret = `../secrets/${location.pathname.split("/").pop()}`;
 const suffix = document.title.slice($("offer").querySelector("h1").textContent.length);
 const SHOWN_BYTES = 256 * 1024;
 let fragment = null;
+// A reading whose answer was lost; the next press goes on with it.
+let reading = null;
 let isDone = false;
 let isUnsaved = false;
 let isLeft = false;
@@ -22,7 +25,7 @@ let blob = "";
 /** Shows one part of the page in place of all others. */
 function show(part) {
   for (const each of document.querySelectorAll("main > section")) each.hidden = each !== part;
-  $("again").hidden = !["lost", "offline", "unavailable", "limited"].includes(part.dataset.notice);
+  $("again").hidden = !["lost", "over", "offline", "unavailable", "limited"].includes(part.dataset.notice);
   document.title = part.querySelector("h1").textContent + suffix;
 }
 
@@ -39,7 +42,7 @@ function begin() {
   wrong(false);
   if (Date.now() >= expiresAt) return notice("expired");
   if (isLocked && fragment === null) return notice("incomplete");
-  if (fragment !== null && !globalThis.crypto.subtle) return notice("insecure");
+  if (fragment !== null && !globalThis.crypto?.subtle) return notice("insecure");
   form.hidden = false;
   $("ask").hidden = !fragment?.needsPassphrase;
   $("passphrase").required = !$("ask").hidden;
@@ -54,36 +57,22 @@ function wrong(isWrong) {
   $("passphrase").setAttribute("aria-invalid", isWrong);
 }
 
-// The refusals of sirrd that spend nothing. Whatever else comes in its stead, nobody knows.
-const NAMES = {
-  not_found: "gone",
-  sealed: "sealed",
-  proof_required: "incomplete",
-  proof_mismatch: "wrong",
-  too_many_proofs: "limited",
-  rate_limited: "limited",
-  foreign_request: "foreign",
-  unreadable: "unreadable",
-  busy: "unavailable",
-  storage_unavailable: "unavailable",
-};
-
 /** Looks what hinders, which spends nothing. Returns the name of a notice; null too where looking is not possible. */
 async function hindering() {
   const { state } = await look(secret).catch(() => ({ state: "offline" }));
   return ["there", "unknown"].includes(state) ? null : state;
 }
 
-/** Asks for the secret: the only request of this page that spends. Returns {value}, or {name} of what went wrong. */
-async function read(proof) {
-  try {
-    const headers = { Accept: "application/json", ...(proof && { "X-Sirr-Proof": proof }) };
-    const answer = await fetch(secret, { headers, cache: "no-store" });
-    const { value, code } = await answer.json();
-    return answer.ok && typeof value === "string" ? { value } : { name: NAMES[code] ?? "lost" };
-  } catch {
-    return { name: "lost" };
-  }
+/** Says that it is asked for again, and whether anybody would see the answer. */
+function goOn() {
+  $("working").textContent = text("retrying");
+  return !isLeft;
+}
+
+function passphraseWrong() {
+  wrong(true);
+  $("passphrase").focus();
+  $("passphrase").select();
 }
 
 async function reveal() {
@@ -92,20 +81,19 @@ async function reveal() {
   if ($("offer").hidden || $("ask").hidden !== wasHidden) return;
   const link = fragment;
   const passphrase = $("passphrase").value;
-  const hindrance = await hindering();
+  // Once an answer was lost, a look would find "gone" what this reading itself has used up.
+  const hindrance = reading?.isUncertain ? null : await hindering();
   // The server tells whole seconds, so it may have been this much earlier.
   if (hindrance === "gone" && Date.now() >= expiresAt - 1500) return notice("expired");
   if (hindrance) return notice(hindrance);
   const keys = link && (await keysOf(link, link.needsPassphrase ? passphrase : ""));
   if (isLeft) return; // Nobody would see it.
-  const { value, name } = await read(isLocked ? keys.proof : null);
-  if (name === "wrong" && link.needsPassphrase) {
-    wrong(true);
-    $("passphrase").focus();
-    return $("passphrase").select();
-  }
+  const now = (reading ??= newReading());
+  const headers = { Accept: "application/json", ...(isLocked && { "X-Sirr-Proof": keys.proof }) };
+  const { value, name } = await read(secret, headers, now, goOn);
+  if (!now.isOpen || !now.attempt) reading = null;
+  if (name === "wrong" && link.needsPassphrase) return passphraseWrong();
   if (name) return notice(name === "wrong" ? "incomplete" : name);
-  isDone = isUnsaved = true;
   let content = { name: null, data: new TextEncoder().encode(value) };
   let isOpen = true;
   try {
@@ -113,7 +101,14 @@ async function reveal() {
   } catch {
     isOpen = false; // The read is spent: whoever has what was read may still find out what it is.
   }
+  // A repeat is asked for no proof, so another passphrase than the one before shows only here.
+  if (!isOpen && isLocked && now.isUncertain && link.needsPassphrase) {
+    reading = now;
+    return passphraseWrong();
+  }
+  isDone = isUnsaved = true;
   present(content);
+  received(secret, now);
   $("undecrypted").hidden = isOpen;
   await sayWhatIsLeft();
 }
@@ -157,7 +152,9 @@ const kept = () => (isUnsaved = false);
 form.addEventListener("submit", once(button, reveal));
 $("again").querySelector("button").addEventListener("click", () => {
   begin();
+  if ($("offer").hidden) return;
   $("offer").focus();
+  if (reading?.isUncertain) form.requestSubmit(); // There is little time to go on with it.
 });
 $("hide").addEventListener("click", () => {
   $("text").hidden = !$("text").hidden;
@@ -171,7 +168,7 @@ addEventListener("hashchange", beginAgain);
 onLeaving(() => isUnsaved || isBusy(button), () => {
   $("value").value = $("passphrase").value = $("file").textContent = shown = "";
   URL.revokeObjectURL(blob);
-  fragment = null;
+  fragment = reading = null;
   isLeft = true;
   isUnsaved = false;
 });

@@ -36,6 +36,10 @@ GERMAN = Words(
             "Das Geheimnis ist nicht angekommen",
             "Die Verbindung ist abgebrochen, vielleicht wurde dabei ein Abruf verbraucht. Versuchen Sie es noch einmal. Ist das Geheimnis dann weg, bitten Sie den Absender um einen neuen Link.",
         ),
+        over=Notice(
+            "Zu spät, um es noch einmal zu zeigen",
+            "Dieser Abruf ist verbraucht. Für einen weiteren Abruf öffnen Sie den Link noch einmal.",
+        ),
         offline=Notice(
             "Der Server ist nicht erreichbar",
             "Es wurde kein Abruf verbraucht. Prüfen Sie Ihre Verbindung und versuchen Sie es noch einmal.",
@@ -66,6 +70,7 @@ GERMAN = Words(
     copied="Kopiert.",
     not_copied="Kopieren nicht möglich. Markieren Sie den Text und kopieren Sie ihn selbst.",
     working="Einen Moment …",
+    retrying="Die Verbindung ist abgebrochen. Neuer Versuch …",
     again="Noch einmal versuchen",
     leave_sure="Dabei wird die Seite neu geladen, und was darauf steht, geht verloren. Fortfahren?",
     reveal_title="Jemand hat ein Geheimnis mit Ihnen geteilt",

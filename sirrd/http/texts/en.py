@@ -36,6 +36,10 @@ ENGLISH = Words(
             "The secret didn’t arrive",
             "The connection broke, so a view may have been used up. Try again. If the secret is gone, ask the sender for a new link.",
         ),
+        over=Notice(
+            "It’s too late to show this again",
+            "This view has been used up. To use another view, open the link again.",
+        ),
         offline=Notice(
             "Can’t reach the server",
             "No view was used up. Check your connection, then try again.",
@@ -66,6 +70,7 @@ ENGLISH = Words(
     copied="Copied.",
     not_copied="Couldn’t copy. Select the text and copy it yourself.",
     working="One moment…",
+    retrying="The connection broke. Trying again…",
     again="Try again",
     leave_sure="This reloads the page, and you’ll lose what’s on it. Continue?",
     reveal_title="Someone shared a secret with you",

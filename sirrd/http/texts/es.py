@@ -36,6 +36,10 @@ SPANISH = Words(
             "El secreto no ha llegado",
             "Se cortó la conexión y puede que se haya gastado una visualización. Inténtelo de nuevo. Si el secreto ya no existe, pida un enlace nuevo a quien se lo envió.",
         ),
+        over=Notice(
+            "Ya es tarde para volver a mostrarlo",
+            "Esta visualización ya se ha gastado. Para usar otra, abra de nuevo el enlace.",
+        ),
         offline=Notice(
             "No se puede conectar con el servidor",
             "No se ha gastado ninguna visualización. Compruebe su conexión e inténtelo de nuevo.",
@@ -66,6 +70,7 @@ SPANISH = Words(
     copied="Copiado.",
     not_copied="No se pudo copiar. Seleccione el texto y cópielo usted.",
     working="Un momento…",
+    retrying="Se cortó la conexión. Nuevo intento…",
     again="Intentar de nuevo",
     leave_sure="La página se volverá a cargar y perderá lo que hay en ella. ¿Continuar?",
     reveal_title="Alguien ha compartido un secreto con usted",

@@ -36,6 +36,10 @@ FRENCH = Words(
             "Le secret n’est pas arrivé",
             "La connexion a été coupée et une consultation a peut-être été décomptée. Réessayez. Si le secret n’existe plus, demandez un nouveau lien à l’expéditeur.",
         ),
+        over=Notice(
+            "Il est trop tard pour l’afficher à nouveau",
+            "Cette consultation a été décomptée. Pour en utiliser une autre, rouvrez le lien.",
+        ),
         offline=Notice(
             "Le serveur est injoignable",
             "Aucune consultation n’a été décomptée. Vérifiez votre connexion, puis réessayez.",
@@ -66,6 +70,7 @@ FRENCH = Words(
     copied="Copié.",
     not_copied="Copie impossible. Sélectionnez le texte et copiez-le vous-même.",
     working="Un instant…",
+    retrying="La connexion a été coupée. Nouvelle tentative…",
     again="Réessayer",
     leave_sure="La page va être rechargée et son contenu sera perdu. Continuer ?",
     reveal_title="Quelqu’un a partagé un secret avec vous",

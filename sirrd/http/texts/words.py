@@ -35,6 +35,7 @@ class Notices:
         insecure: The browser gives no cryptography to pages over plain http.
         needs_script: Nothing can be decrypted without script.
         lost: No proper answer came, so nobody knows whether a read was spent.
+        over: The answer was lost, and it is too late to send it again.
         offline: There is no network, so nothing was asked.
         limited: Too many requests, or too many wrong passphrases.
         foreign: Another site caused the request.
@@ -50,6 +51,7 @@ class Notices:
     insecure: Notice
     needs_script: Notice
     lost: Notice
+    over: Notice
     offline: Notice
     limited: Notice
     foreign: Notice
@@ -78,6 +80,7 @@ class Words:
     copied: str
     not_copied: str
     working: str
+    retrying: str
     again: str
     leave_sure: str
 
