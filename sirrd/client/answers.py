@@ -50,12 +50,14 @@ class Answer:
         headers: By their names in lower case.
         content: The body, or what came of it.
         is_whole: Whether that is all of it, within its bounds.
+        has_broken_off: If not, whether the connection ended it, rather than its bounds.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
     is_whole: bool = True
+    has_broken_off: bool = False
 
     @property
     def is_success(self) -> bool:
@@ -162,7 +164,7 @@ Status = Literal["active", "sealed"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", hide_input_in_errors=True, defer_build=True)
 
 
 class Problem(_Model):

@@ -255,7 +255,7 @@ def _is_unsent(outcome: Outcome) -> bool:
 
 def _may_pass(outcome: Outcome) -> bool:
     """Tell whether what came of a call may be over in a moment."""
-    return isinstance(outcome, Failure) or (outcome is not None and (outcome.status in LATER or not outcome.is_whole))
+    return isinstance(outcome, Failure) or (outcome is not None and (outcome.status in LATER or outcome.has_broken_off))
 
 
 def _pause(outcome: Outcome, tries: int, rhythm: Rhythm) -> float | None:

@@ -94,9 +94,11 @@ def foreign(answer: Answer) -> SirrError:
     if status == _TOO_LARGE:
         text = "413 came, and not from sirrd: something before the server takes nothing of this size"
         return RefusedError(text, status=status, cause=Cause.FOREIGN)
+    if answer.has_broken_off:
+        return UnavailableError(f"the answer, a {status}, broke off", status=status, cause=Cause.BROKEN)
     if not answer.is_whole:
-        text = f"the answer, a {status}, broke off, or is longer than any of sirrd"
-        return UnavailableError(text, status=status, cause=Cause.BROKEN)
+        text = f"{status} came with an answer that is longer than any of sirrd, too slow, or packed"
+        return UnavailableError(text, status=status, cause=Cause.FOREIGN)
     what = "a page" if "html" in answer.headers.get("content-type", "").lower() else "something"
     text = f"{status} came with {what} that is not of sirrd: "
     if answer.is_success:

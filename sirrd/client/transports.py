@@ -158,11 +158,11 @@ class _Intake:
         allowed = _PATIENCE * self._seconds + self.body.size / _SLOWEST_BYTES_PER_SECOND
         return self.body.take(chunk) and time.monotonic() - self._began < allowed
 
-    def answer(self, *, ended: bool) -> Answer:
+    def answer(self, *, ended: bool, broken: bool) -> Answer:
         """Return what came."""
         content, is_whole = self.body.taken(ended=ended)
         headers = {name.lower(): text for name, text in self._response.headers.items()}
-        return Answer(self._response.status_code, headers, content, is_whole)
+        return Answer(self._response.status_code, headers, content, is_whole, broken)
 
 
 def fetch(
@@ -178,16 +178,16 @@ def fetch(
         watch.close()
         return failure_of(TimeoutError() if watch.is_cut else error, was_sent=watch.was_sent, proxy=proxy)
     intake = _Intake(response, longest=longest, seconds=_seconds(request))
-    ended = True
+    ended, broken = True, False
     try:
         for chunk in cast("Iterable[bytes]", response.stream):
             if not intake.take(chunk):
                 ended = False
                 break
     except Exception:  # noqa: BLE001 - as above; the status is known, and says more than that the rest is missing
-        ended = False
+        ended, broken = False, True
     _close(response)
-    return intake.answer(ended=ended)
+    return intake.answer(ended=ended, broken=broken)
 
 
 async def afetch(
@@ -203,16 +203,16 @@ async def afetch(
         await watch.aclose()
         return failure_of(error, was_sent=watch.was_sent, proxy=proxy)
     intake = _Intake(response, longest=longest, seconds=_seconds(request))
-    ended = True
+    ended, broken = True, False
     try:
         async for chunk in cast("AsyncIterable[bytes]", response.stream):
             if not intake.take(chunk):
                 ended = False
                 break
     except Exception:  # noqa: BLE001 - as in `fetch`
-        ended = False
+        ended, broken = False, True
     await _aclose(response)
-    return intake.answer(ended=ended)
+    return intake.answer(ended=ended, broken=broken)
 
 
 def _seconds(request: httpx.Request) -> float:

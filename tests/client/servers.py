@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ ID: Final = "ab" * 32
 SILENCE: Final = object()
 """Says: answer nothing, and keep the connection."""
 _PATIENCE_SECONDS: Final = 30
+_BETWEEN_PIECES_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,16 @@ class Scripted:
 
 
 @contextlib.contextmanager
-def scripted(script: Callable[[Asked], bytes | object | None]) -> Iterator[Scripted]:
-    """Run a server that answers each request, on a connection of its own, with what a function says; None cuts it."""
+def scripted(script: Callable[[Asked], Iterable[bytes] | bytes | object | None]) -> Iterator[Scripted]:
+    """Run a server that answers each request, on a connection of its own, with what a function says; None cuts it.
+
+    Of what comes in pieces, one is sent every 50 ms, for as long as the other side takes them.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         found = Scripted(f"http://127.0.0.1:{port}", port)
         kept: list[socket.socket] = []
+        done = threading.Event()
 
         def serve(connection: socket.socket) -> None:
             connection.settimeout(_PATIENCE_SECONDS)
@@ -97,10 +102,16 @@ def scripted(script: Callable[[Asked], bytes | object | None]) -> Iterator[Scrip
                     return
                 if isinstance(said, bytes):
                     connection.sendall(said)
+                elif isinstance(said, Iterable):
+                    for piece in said:
+                        connection.sendall(piece)
+                        if done.wait(_BETWEEN_PIECES_SECONDS):
+                            break
             connection.close()
 
         with _serving(listener, serve):
             yield found
+            done.set()
         for connection in kept:
             connection.close()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import re
 import time
@@ -19,6 +20,7 @@ import httpx
 import pytest
 
 from sirrd.client import (
+    AsyncSirrClient,
     BadLinkError,
     CannotLookError,
     CannotOpenError,
@@ -269,14 +271,52 @@ def test_silence_is_waited_for_and_no_longer() -> None:
             sirr.head(ID)
 
 
+DRIPS: Final[dict[str, tuple[bytes, bytes]]] = {
+    "a head": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "a body": (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", b" "),
+    "answers before the answer": (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", DRIPS)
+@pytest.mark.parametrize("uses_asyncio", [False, True])
+def test_what_comes_in_drops_does_not_keep_a_client(kind: str, uses_asyncio: bool) -> None:
+    """A piece now and then keeps every step within its time; the whole has a time, too."""
+    first, then = DRIPS[kind]
+    began = time.monotonic()
+
+    def script(asked: Asked) -> Any:
+        if asked.path == "/version":
+            return reply(200, {"name": "sirrd", "version": "1"})
+        return itertools.chain([first], itertools.repeat(then))
+
+    with scripted(script) as server:
+
+        async def asked() -> None:
+            async with AsyncSirrClient(server.address, timeout=0.3) as sirr:
+                await sirr.get(ID)
+
+        def ask() -> None:
+            if uses_asyncio:
+                asyncio.run(asked())
+            else:
+                with SirrClient(server.address, timeout=0.3) as sirr:
+                    sirr.get(ID)
+
+        with pytest.raises(MaybeSpentError):
+            ask()
+        assert len(server.asked_for("GET", f"/secrets/{ID}")) == 1
+    assert time.monotonic() - began < 30
+
+
 # Bodies.
 
 
 def test_what_unpacks_to_gigabytes_costs_little() -> None:
-    """A megabyte that was not asked for is unpacked as far as an answer may go, and no farther."""
+    """What was not asked for is unpacked as far as an answer may go, and no farther, however much is in it."""
     packer = zlib.compressobj(9, wbits=31)
-    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1 << 10)) + packer.flush()
-    assert len(bomb) < 2 << 20
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(1 << 8)) + packer.flush()
+    assert len(bomb) < 1 << 20
     answer = reply(200, bomb, head="Content-Encoding: gzip\r\n")
     with scripted(lambda _: answer) as server, SirrClient(server.address) as sirr:
         tracemalloc.start()
@@ -288,6 +328,7 @@ def test_what_unpacks_to_gigabytes_costs_little() -> None:
         finally:
             tracemalloc.stop()
     assert peak < 64 << 20
+    assert len([each for each in server.asked if each.path != "/version"]) == 3
 
 
 def test_nothing_packed_is_asked_for_and_a_little_is_understood() -> None:
@@ -322,6 +363,15 @@ def test_what_is_no_json_is_seen_at_once(content: bytes) -> None:
     with pytest.raises(BadAnswerError):
         Answer(200, {}, content).read(Value)
     assert time.process_time() - began < 5
+
+
+def test_a_list_that_breaks_off_is_asked_for_again() -> None:
+    """It spends nothing; what is too long is not asked for again, since it would be again."""
+    whole = reply(200, {"secrets": [DESCRIBED], "next_cursor": None})
+    answers = iter([whole[:-5], None, whole])
+    with scripted(lambda _: next(answers)) as server, SirrClient(server.address) as sirr:
+        assert [each.key for each in sirr.list()] == [ID]
+    assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize("coding", ["", "identity", "gzip", "deflate"])
