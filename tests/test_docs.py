@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import shutil
-import socket
 import sqlite3
-import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -29,15 +23,12 @@ from sirrd.store import statements
 from sirrd.store.migrate import migrations
 from sirrd.usage import parser_of
 from tests.conftest import MASTER_KEY, Start
-from tests.parts import PATIENCE_SECONDS, ROOT, environment, require, started
+from tests.parts import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 EXAMPLE = ROOT / "sirrd.toml.example"
-README_PORT = 39_999
 USAGE = 2
-_WILDCARD = "…"
-_MARK = "=== end of a block ==="
 
 
 def page(name: str) -> str:
@@ -307,98 +298,3 @@ def test_pages_hold_nothing_of_one_machine_and_nothing_unfinished(forbidden: str
     """No path of a machine, no unfinished word, no number of an issue, no address of a package index."""
     found = [path.name for path in (*PAGES, EXAMPLE) if re.search(forbidden, path.read_text())]
     assert found == []
-
-
-# The walk-through.
-
-
-class Step(NamedTuple):
-    """A block of commands of the walk-through.
-
-    Attributes:
-        commands: Lines of shell.
-        expected: What they print, with `…` for what differs; None where the page does not say.
-    """
-
-    commands: str
-    expected: str | None
-
-
-def walk_through() -> list[Step]:
-    """Return the blocks of README's walk-through, each with the block of text that follows it directly."""
-    section = (ROOT / "README.md").read_text().partition("\n## Walk-through\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```(sh|text)\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
-    followers = [*blocks[1:], ("", "")]
-    return [
-        Step(text, after if following == "text" else None)
-        for (kind, text), (following, after) in zip(blocks, followers, strict=True)
-        if kind == "sh"
-    ]
-
-
-def pattern_of(expected: str) -> re.Pattern[str]:
-    """Return what matches a text in which `…` stands for anything within a line."""
-    return re.compile("[^\n]*".join(re.escape(part) for part in expected.split(_WILDCARD)))
-
-
-def printed(text: str) -> str:
-    """Return output without what nobody sees: blanks at line ends, and empty lines around it."""
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
-
-
-def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of the working folder, without what git does not keep."""
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "dist", "build", "sirrd.toml")
-    return Path(shutil.copytree(ROOT, tmp_path / "checkout", ignore=ignored))
-
-
-@pytest.fixture
-def walked_port(tmp_path: Path, checkout: Path) -> Iterator[int]:
-    """The daemon as the first block starts it, but from this environment and with data of its own; its port."""
-    (serve,) = (step.commands for step in walk_through() if "scripts/serve" in step.commands)
-    command = re.sub(r"^scripts/serve", f"exec {sys.executable} -m sirrd serve", serve, flags=re.MULTILINE)
-    port = README_PORT if is_free(README_PORT) else 0
-    changes = {"SIRR_PORT": str(port), "SIRR_DATA_DIR": str(tmp_path / "data"), "SIRR_MIN_FREE_BYTES": "0"}
-    env = environment(**changes, SIRR_LOG_FORMAT="text")
-    with started(["bash", "-euc", command], log=tmp_path / "log", cwd=checkout, env=env) as daemon:
-        yield int(daemon.address().rpartition(":")[2])
-        assert daemon.stop() == cli.DONE
-
-
-def test_the_walk_through_runs_as_it_stands(walked_port: int, tmp_path: Path, checkout: Path) -> None:
-    """Pasted block by block, the commands of README print what stands under them."""
-    require(shutil.which("curl"), "curl")
-    steps = [step for step in walk_through() if "scripts/serve" not in step.commands]
-    assert len([step for step in steps if step.expected is not None]) > 1
-    script = "".join(f"{step.commands}\nprintf '%s' '{_MARK}'\n" for step in steps)
-    (tmp_path / "walk").write_text(script.replace(str(README_PORT), str(walked_port)))
-    done = subprocess.run(
-        ["bash", "-eu", tmp_path / "walk"],
-        cwd=checkout,
-        env=environment(NO_PROXY="*", HOME=str(tmp_path), PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    for step, found in zip(steps, done.stdout.split(_MARK), strict=False):
-        if step.expected is not None:
-            expected = printed(step.expected.replace(str(README_PORT), str(walked_port)))
-            assert pattern_of(expected).fullmatch(printed(found)), (
-                f"expected:\n{expected}\n\nprinted:\n{printed(found)}"
-            )
