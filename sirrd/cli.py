@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import http.client
 import ipaddress
 import logging
@@ -39,6 +40,7 @@ ENDED: Final = 128
 _HTTP_SECONDS: Final = 10
 _PRUNE_SECONDS: Final = 600
 _LONGEST_NAME: Final = 512
+_STREAM: Final = Path("-")
 _RESULT_BYTES: Final = 1024 * 1024
 logger = logging.getLogger(__name__)
 
@@ -238,9 +240,18 @@ def _rotate_key(settings: Settings) -> None:
 
 
 def _backup(settings: Settings, *, file: Path) -> None:
-    from sirrd.store.backup import backup  # noqa: PLC0415 - see the module's docstring
+    from sirrd.rights import folder_to_copy  # noqa: PLC0415 - see the module's docstring
+    from sirrd.store.backup import backup, backup_to  # noqa: PLC0415
 
-    print(f"backed up {backup(_folder_of(settings).database, file.absolute())} secrets")
+    if file == _STREAM:
+        if sys.stdout.isatty():
+            raise UsageError("standard output is a terminal, and the copy is no text: sirrd backup - > FILE")
+        _say(f"backed up {backup_to(1, _folder_of(settings).database)} secrets")
+    else:
+        folder, owner = folder_to_copy(settings)
+        print(f"backed up {backup(folder.database, file.absolute(), owner=owner)} secrets")
+        if file.absolute().is_relative_to(folder.path):
+            _say("sirrd: a copy in the data folder keeps what burns meanwhile: move it elsewhere")
     _say("sirrd: the key is not in the backup: keep it elsewhere; restoring revives what burned since")
 
 
@@ -248,13 +259,29 @@ def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> No
     from sirrd.clock import SystemClock  # noqa: PLC0415 - see the module's docstring
     from sirrd.entropy import SystemEntropy  # noqa: PLC0415
     from sirrd.keyring import MasterKeys  # noqa: PLC0415
-    from sirrd.store.restore import restore  # noqa: PLC0415
+    from sirrd.store.restore import open_backup, received, restore  # noqa: PLC0415
 
-    folder = _folder_of(settings)
-    masters = MasterKeys(_given_keys(settings) or folder.kept_master_keys(), SystemEntropy())
-    kept, burned = asyncio.run(
-        restore(file.absolute(), folder, masters=masters, clock=SystemClock(), replace=replace, burn=burn)
-    )
+    if file == _STREAM and sys.stdin.isatty():
+        raise UsageError("standard input is a terminal: sirrd restore - < FILE")
+    with contextlib.ExitStack() as stack:
+        if file != _STREAM:
+            # Before root gives its rights up: the file is the operator's.
+            opened = stack.enter_context(contextlib.closing(open_backup(file.absolute())))
+        folder = _folder_of(settings)
+        masters = MasterKeys(_given_keys(settings) or folder.kept_master_keys(), SystemEntropy())
+        if file == _STREAM:
+            opened = stack.enter_context(received(0, folder.path))
+        kept, burned = asyncio.run(
+            restore(
+                file.absolute(),
+                folder,
+                masters=masters,
+                clock=SystemClock(),
+                replace=replace,
+                burn=burn,
+                opened=opened,
+            )
+        )
     print(f"restored {kept} secrets, {burned} burned")
     if not burn:
         _say("sirrd: what burned or was deleted since the backup is alive again: see --burn")

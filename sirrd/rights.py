@@ -15,7 +15,7 @@ from typing import Final
 
 from sirrd.config import Settings
 from sirrd.errors import BadFolder
-from sirrd.owner import ROOT, Owner, become, owner_of, run_as
+from sirrd.owner import ROOT, Owner, acting_as, become, owner_of, run_as, who
 from sirrd.store.folder import DataFolder
 from sirrd.store.migrate import migrations
 
@@ -60,6 +60,24 @@ def folder_of(settings: Settings, *, say: Callable[[str], None], for_long: bool 
     return folder
 
 
+def folder_to_copy(settings: Settings) -> tuple[DataFolder, Owner | None]:
+    """Return the data folder, and as whom root reads it while it keeps its rights for what it writes elsewhere.
+
+    Raises:
+        BadFolder: That user cannot read it, root cannot be that user, or others could have changed it.
+    """
+    owner = foreign_owner(settings)
+    folder = DataFolder(settings.data_dir.absolute())
+    if owner is not None:
+        _load()
+    try:
+        with acting_as(owner):
+            folder.check(os.geteuid())
+    except OSError:
+        raise _not_here(owner, folder.path) from None
+    return folder, owner
+
+
 def foreign_owner(settings: Settings) -> Owner | None:
     """Return who owns the data folder, if root runs the command and the folder is not root's."""
     owner = owner_of(settings.data_dir) if os.geteuid() == ROOT else None
@@ -67,13 +85,22 @@ def foreign_owner(settings: Settings) -> Owner | None:
 
 
 def _become(owner: Owner, folder: Path) -> None:
-    for name in _NEEDED:
-        importlib.import_module(name)
-    migrations()
+    _load()
     try:
         become(owner)
     except OSError:
-        raise BadFolder(
-            f"the data folder {folder} belongs to {owner}, and root cannot work as that user here",
-            hint=f"run it as that user: {run_as(owner.uid)}",
-        ) from None
+        raise _not_here(owner, folder) from None
+
+
+def _load() -> None:
+    for name in _NEEDED:
+        importlib.import_module(name)
+    migrations()
+
+
+def _not_here(owner: Owner | None, folder: Path) -> BadFolder:
+    uid = os.geteuid() if owner is None else owner.uid
+    return BadFolder(
+        f"the data folder {folder} belongs to {who(uid)}, and root cannot work as that user here",
+        hint=f"run it as that user: {run_as(uid)}",
+    )

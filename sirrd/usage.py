@@ -114,9 +114,11 @@ def _add_own(commands: Mapping[str, argparse.ArgumentParser]) -> None:
     """Add the arguments that only some commands have."""
     commands["health"].set_defaults(own=("host", "port"))
     commands["backup"].set_defaults(own=("file",))
-    commands["backup"].add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
+    commands["backup"].add_argument(
+        "file", type=Path, metavar="FILE", help="a file that does not exist yet, or - for standard output"
+    )
     restore = commands["restore"]
     restore.set_defaults(own=("file", "replace", "burn"))
-    restore.add_argument("file", type=Path, metavar="FILE", help="what backup made")
+    restore.add_argument("file", type=Path, metavar="FILE", help="what backup made, or - for standard input")
     restore.add_argument("--replace", action="store_true", help="put it in the place of the database that is there")
     restore.add_argument("--burn", action="store_true", help="delete every secret with a limit of reads")

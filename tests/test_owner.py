@@ -130,6 +130,29 @@ def is_open(path: Path) -> bool:
     return all(part.stat().st_mode & stat.S_IXOTH for part in path.parents) and bool(path.stat().st_mode & stat.S_IROTH)
 
 
+def test_root_copies_to_where_root_alone_may_write(place: Path) -> None:
+    """A copy of another user's database goes to a folder of root's, as root's; it comes back from there, too."""
+    with daemon(place) as process:
+        path = put(process.address(), max_reads=None, bearer=API_KEY)
+        (place / "out").mkdir(mode=0o700)
+        said = run(place, "backup", "out/copy.db")
+        assert said.startswith("0\n"), said
+        assert process.stop() == 0
+    found = (place / "out/copy.db").stat()
+    assert (found.st_uid, stat.S_IMODE(found.st_mode)) == (0, 0o600)
+    said = run(place, "restore", "out/copy.db", "--replace")
+    assert said.startswith("0\n"), said
+    assert owners(place / "data") == {DAEMON}
+    with daemon(place) as process:
+        assert ask(process.address(), "GET", path)[0] == 200
+        assert process.stop() == 0
+    os.chown(place / "out", STRANGER, STRANGER)
+    said = run(place, "backup", "out/other.db")
+    assert said.startswith("1\n"), said
+    assert "root does not write there" in said
+    assert [entry.name for entry in (place / "out").iterdir()] == ["copy.db"]
+
+
 def test_another_user_is_told_whose_folder_it_is(place: Path) -> None:
     """Whoever is neither root nor the owner gets exit 3 and the command that works."""
     for name in ("prune", "serve", "rotate-key"):
