@@ -21,7 +21,7 @@ import platformdirs
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sirrd import hosts
+from sirrd import advice, hosts
 from sirrd.errors import BadSetting
 from sirrd.model import MAX_READS, MAX_TTL_SECONDS
 from sirrd.owner import ROOT, Foreign, TooLong, owner_of, read_text, stranger_on_the_way, unmapped, who
@@ -52,6 +52,32 @@ _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, n
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Pages: TypeAlias = Literal["off", "reveal", "all"]
 """Which pages there are."""
+
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_UNITS: Final = {"seconds": " of seconds, without a unit", "bytes": " of bytes, without a unit"}
+_NO_ADDRESS: Final = "must be an address or a name, without brackets, scheme and port: the port is SIRR_PORT"
+_NOT_BASE: Final = "must be http(s)://host with an optional port and path, and nothing else"
+_NO_HOSTS: Final = "must list hosts such as drop.example.org, without scheme and port, or be *"
+_NO_NETWORKS: Final = "must list networks in CIDR notation, such as 10.0.0.0/8; names are not looked up"
+_NO_ORIGINS: Final = "must list origins such as https://app.example.org, in lower case, or be *"
+
+
+def _is_base(url: str) -> bool:
+    """Tell whether a URL has scheme, host, perhaps port and path, and nothing else."""
+    try:
+        parts = urlsplit(url)
+        is_known = parts.scheme in {"http", "https"} and parts.port != 0 and hosts.canonical(parts.hostname or "")
+    except ValueError:
+        return False
+    rest = url.partition("://")[2]
+    is_plain = re.fullmatch(r"[A-Za-z0-9._~/%-]*", parts.path) and not (set("?#@") & set(rest))
+    return bool(is_known and is_plain and _ORIGIN.fullmatch(f"{parts.scheme}://{parts.netloc.lower()}"))
+
+
+def _advised(rule: str, form: str | None) -> str:
+    """Return what a setting must be, and the form to write where there is one."""
+    return rule if form is None else f"{rule}; write {form}"
+
 
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
@@ -90,6 +116,7 @@ class Settings(BaseSettings):
     max_body_bytes: int | None = Field(None, ge=1024, le=512 * 1024 * 1024)
     min_free_bytes: int = Field(256 * 1024 * 1024, ge=0)
     redelivery_seconds: int = Field(60, ge=0, le=3600)
+    idle_seconds: float = Field(75.0, ge=1, le=3600, allow_inf_nan=False)
     drain_seconds: Seconds = 0.0
     shutdown_seconds: Seconds = 8.0
     prune_interval_seconds: Seconds = 60.0
@@ -107,6 +134,14 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read nothing by itself: `load` brings everything together, so that tests need no environment."""
         return (init_settings,)
+
+    @field_validator("host")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        # A link-local address has a zone.
+        if hosts.canonical(value.partition("%")[0]) is None or value.startswith("["):
+            raise ValueError(_advised(_NO_ADDRESS, advice.host(value)))
+        return value
 
     @field_validator("data_dir", mode="before")
     @classmethod
@@ -156,21 +191,19 @@ class Settings(BaseSettings):
     def _is_base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        if not value.isprintable() or value != value.strip():
-            raise ValueError("must be printable, without white space around it")
-        parts = urlsplit(value)
-        plain = re.fullmatch(r"[A-Za-z0-9._~/%-]*", parts.path) is not None
-        if parts.scheme not in {"http", "https"} or not plain or parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError("must be http(s)://host with an optional port and path, and nothing else")
-        if not _ORIGIN.fullmatch(f"{parts.scheme}://{parts.netloc.lower()}"):
-            raise ValueError("must be http(s)://host with an optional port and path, and nothing else")
+        if not _ABSOLUTE.match(value):
+            raise ValueError(f"{_NOT_BASE}; it has to begin with http:// or https://")
+        if not _is_base(value):
+            raise ValueError(_advised(_NOT_BASE, advice.url(value)))
         return value.rstrip("/")
 
     @field_validator("allowed_hosts")
     @classmethod
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value != ("*",) and not all(hosts.canonical(host) for host in value):
-            raise ValueError("must list hosts such as drop.example.org, without scheme and port, or be *")
+        if value != ("*",):
+            for host in value:
+                if hosts.canonical(host) is None:
+                    raise ValueError(_advised(_NO_HOSTS, advice.host(host)))
         return value
 
     @field_validator("instance_name")
@@ -187,14 +220,16 @@ class Settings(BaseSettings):
             try:
                 ipaddress.ip_network(network)
             except ValueError:
-                raise ValueError("must list networks in CIDR notation, such as 10.0.0.0/8") from None
+                raise ValueError(_advised(_NO_NETWORKS, advice.network(network))) from None
         return value
 
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if value != ("*",) and not all(_ORIGIN.fullmatch(origin) for origin in value):
-            raise ValueError("must list origins such as https://app.example.org, in lower case, or be *")
+        if value != ("*",):
+            for origin in value:
+                if not _ORIGIN.fullmatch(origin):
+                    raise ValueError(_advised(_NO_ORIGINS, advice.origin(origin)))
         return value
 
     @model_validator(mode="after")
@@ -456,8 +491,7 @@ def _translated(error: ValidationError, sources: Sequence[Mapping[str, Any]]) ->
     found: Sequence[Any] = error.errors(include_input=False, include_context=False, include_url=False)
     first = found[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return BadSetting(f"{name}: {message}", hint=f"{_whence(name, sources)}{_EXPLAINED}")
+    return BadSetting(f"{name}: {_in_words(name, first)}", hint=f"{_whence(name, sources)}{_EXPLAINED}")
 
 
 def _whence(name: str, sources: Sequence[Mapping[str, Any]]) -> str:
@@ -468,6 +502,22 @@ def _whence(name: str, sources: Sequence[Mapping[str, Any]]) -> str:
     if name in from_environment:
         return f"it comes from {PREFIX}{name.upper()}; "
     return "it comes from the settings file; " if name in from_file else ""
+
+
+def _in_words(name: str, found: Mapping[str, Any]) -> str:
+    """Return what a setting must be, in the words of whoever writes it."""
+    if name == "default_max_reads":
+        return f"must be a whole number from 1 to {MAX_READS}, or unlimited"
+    unit = _UNITS.get(name.rpartition("_")[2], "")
+    match found["type"]:
+        case "bool_parsing" | "bool_type":
+            return "must be true or false"
+        case "int_parsing" | "int_type" | "int_from_float":
+            return f"must be a whole number{unit}"
+        case "float_parsing" | "float_type" | "finite_number":
+            return f"must be a number{unit}"
+    message = str(found["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should be", "must be").replace("String should", "must")
 
 
 def local_url(host: str, port: int) -> str:

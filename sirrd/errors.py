@@ -12,6 +12,7 @@
     │   ├── Unauthorised            the bearer is missing, malformed or wrong
     │   ├── BadPath                 a path segment is outside its alphabet
     │   ├── ForeignRequest          another site, or a prefetch, tried to spend a read
+    │   ├── LookOnly                a look, which something on the way made a read
     │   ├── UnsupportedMediaType    the body is not declared as JSON
     │   ├── BodyTooLarge            the body is over the limit
     │   ├── BodyStalled             the body made no progress
@@ -137,6 +138,12 @@ class ForeignRequest(RequestError):
     """Another site, or a prefetch, tried to spend a read."""
 
     code = "foreign_request"
+
+
+class LookOnly(RequestError):
+    """The request was to look at a secret, and something on the way made a read of it."""
+
+    code = "look_only"
 
 
 class UnsupportedMediaType(RequestError):

@@ -26,11 +26,12 @@ from sirrd import head
 from sirrd.cycle import Cycle
 from sirrd.turns import Outbox, Outgoing, Turns
 
-IDLE_SECONDS: Final = 75
+IDLE_SECONDS: Final = 75.0
 SILENT_SECONDS: Final = 10
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_FIELDS: Final = 500
 MAX_UNREAD_BYTES: Final = 16 * 1024 * 1024
+_LONGEST_DECODED: Final = 2048
 SLICE_BYTES: Final = 1024
 READ_BYTES: Final = 16 * 1024
 _CHUNK_COST: Final = 32  # in bytes of a body, beside its own size
@@ -97,6 +98,7 @@ class Protocol(HttpToolsProtocol):
         outbox: Takes what all connections of the event loop write.
         turns: Shares out the turns of the event loop among its connections.
         most_framing: How many bytes may frame a body: sizes, extensions and trailers of its chunks.
+        idle_seconds: How long it may be without a request under way.
 
     Attributes:
         cost: See `turns.Parses`.
@@ -113,11 +115,13 @@ class Protocol(HttpToolsProtocol):
         outbox: Outbox,
         turns: Turns | None = None,
         most_framing: int = MAX_UNREAD_BYTES,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._outbox = outbox
         self._turns = turns or Turns()
         self._most_framing = most_framing
+        self._idle_seconds = idle_seconds
         self.cost = self.epoch = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -284,7 +288,9 @@ class Protocol(HttpToolsProtocol):
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
         scope["raw_path"] = url.path
-        scope["path"] = unquote(url.path.decode("ascii"))
+        path = url.path.decode("ascii")
+        # What is longer names nothing, and is not worth the time that decoding it takes.
+        scope["path"] = unquote(path) if len(path) <= _LONGEST_DECODED else path
         scope["query_string"] = url.query or b""
         before = self.cycle
         self.cycle = Cycle(
@@ -375,5 +381,5 @@ class Protocol(HttpToolsProtocol):
     def close_if_idle(self) -> None:
         """Close a connection that has had no request under way for too long, whatever it is sending meanwhile."""
         is_waiting = getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
-        if is_waiting and self.loop.time() - self.idle_since > IDLE_SECONDS:
+        if is_waiting and self.loop.time() - self.idle_since > self._idle_seconds:
             self.transport.close()

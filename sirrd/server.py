@@ -27,13 +27,14 @@ from sirrd.errors import PortTaken
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
 from sirrd.listener import Acceptor, raise_file_limit
-from sirrd.protocol import IDLE_SECONDS, Protocol, Reader
+from sirrd.protocol import Protocol, Reader
 from sirrd.turns import Outbox, Turns
 
 logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048
 _GC_THRESHOLD: Final = 20_000  # allocations; requests leave few cycles behind
-_SWEEP_TICKS: Final = 100  # uvicorn ticks ten times a second
+_TICKS_A_SECOND: Final = 10  # of uvicorn
+_SWEEP_TICKS: Final = 100
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 _MEANINGLESS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -70,7 +71,7 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=IDLE_SECONDS,
+        timeout_keep_alive=math.ceil(settings.idle_seconds),
     )
     async with app.router.lifespan_context(app) as state:
         _spare_the_collector()
@@ -81,7 +82,13 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
 
 def _made(settings: Settings) -> Callable[..., Protocol]:
     """Return what makes the protocol of a connection."""
-    return functools.partial(Protocol, outbox=Outbox(), turns=Turns(), most_framing=settings.body_limit)
+    return functools.partial(
+        Protocol,
+        outbox=Outbox(),
+        turns=Turns(),
+        most_framing=settings.body_limit,
+        idle_seconds=settings.idle_seconds,
+    )
 
 
 def _end_deaf() -> None:
@@ -141,6 +148,8 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._settings = settings
+        # Often enough that an idle connection lives hardly longer than it may.
+        self._sweep_ticks = min(_SWEEP_TICKS, math.ceil(settings.idle_seconds * _TICKS_A_SECOND / 4))
         self._readiness = readiness
         self._state = state
         self._announce_start = started
@@ -187,7 +196,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Close idle connections from time to time."""
-        if counter % _SWEEP_TICKS == 0:
+        if counter % self._sweep_ticks == 0:
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Protocol):
                     connection.close_if_idle()

@@ -317,3 +317,65 @@ def test_every_setting_is_shown_once() -> None:
 def test_a_listener_is_reached_from_its_own_machine(host: str, url: str) -> None:
     """An address that means "all" is reached over loopback."""
     assert local_url(host, 1) == url
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "form"),
+    [
+        ("SIRR_PUBLIC_URL", "https://bücher.example", "write https://xn--bcher-kva.example"),
+        ("SIRR_PUBLIC_URL", "https://Faß.example:8443/x/", "write https://xn--fa-hia.example:8443/x"),
+        ("SIRR_PUBLIC_URL", "https://drop.example/x?y#z", "write https://drop.example/x"),
+        ("SIRR_PUBLIC_URL", "https://user:pw@drop.example", "write https://drop.example"),
+        ("SIRR_PUBLIC_URL", "drop.example", "begin with http:// or https://"),
+        ("SIRR_PUBLIC_URL", "https://drop.example:99999", "an optional port"),
+        ("SIRR_PUBLIC_URL", "https://a..example", "http(s)://host"),
+        ("SIRR_TRUSTED_PROXIES", "172.18.0.1/16", "write 172.18.0.0/16"),
+        ("SIRR_TRUSTED_PROXIES", "10.0.0.0/8, 172.18.0.1/255.255.0.0", "write 172.18.0.0/16"),
+        ("SIRR_TRUSTED_PROXIES", "fd00::1/8", "write fd00::/8"),
+        ("SIRR_TRUSTED_PROXIES", "proxy.internal", "names are not looked up"),
+        ("SIRR_ALLOWED_HOSTS", "https://Bücher.example:1/x", "write xn--bcher-kva.example"),
+        ("SIRR_ALLOWED_HOSTS", "a.example:80", "write a.example"),
+        ("SIRR_CORS_ORIGINS", "https://App.example/", "write https://app.example"),
+        ("SIRR_CORS_ORIGINS", "https://bücher.example", "write https://xn--bcher-kva.example"),
+        ("SIRR_CORS_ORIGINS", "https://a.example,https://b.example:8443/x", "write https://b.example:8443"),
+        ("SIRR_HOST", "[::1]", "write ::1"),
+        ("SIRR_HOST", "127.0.0.1:8080", "write 127.0.0.1"),
+        ("SIRR_HOST", "http://127.0.0.1", "the port is SIRR_PORT"),
+        ("SIRR_PORT", "http", "must be a whole number"),
+        ("SIRR_PORT", "70000", "must be less than or equal to 65535"),
+        ("SIRR_ALLOW_OPEN", "perhaps", "must be true or false"),
+        ("SIRR_MAX_VALUE_BYTES", "1MB", "a whole number of bytes, without a unit"),
+        ("SIRR_MAX_TTL_SECONDS", "7d", "a whole number of seconds, without a unit"),
+        ("SIRR_DRAIN_SECONDS", "5s", "a number of seconds, without a unit"),
+        ("SIRR_DEFAULT_MAX_READS", "never", "a whole number from 1 to 2147483647, or unlimited"),
+        ("SIRR_LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
+        ("SIRR_INSTANCE_NAME", "", "must have at least 1 character"),
+        ("SIRR_IDLE_SECONDS", "0", "must be greater than or equal to 1"),
+        ("SIRR_IDLE_SECONDS", "3601", "must be less than or equal to 3600"),
+        ("SIRR_IDLE_SECONDS", "inf", "a number of seconds"),
+    ],
+)
+def test_a_refused_setting_says_what_to_write(variable: str, value: str, form: str) -> None:
+    """The message gives the form that would be right, where there is one, and the rule where there is none."""
+    with pytest.raises(BadSetting) as found:
+        loaded({variable: value})
+    assert form in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SIRR_PUBLIC_URL", "http://my_sirrd:41200"),
+        ("SIRR_PUBLIC_URL", "HTTPS://Drop.example/Under/"),
+        ("SIRR_PUBLIC_URL", "https://xn--bcher-kva.example"),
+        ("SIRR_PUBLIC_URL", "http://[2001:db8::1]:80"),
+        ("SIRR_ALLOWED_HOSTS", "my_sirrd,192.0.2.1,[2001:db8::1],2001:db8::2"),
+        ("SIRR_CORS_ORIGINS", "http://my_app:3000"),
+        ("SIRR_HOST", "fe80::1%eth0"),
+        ("SIRR_HOST", "sirrd.internal"),
+        ("SIRR_IDLE_SECONDS", "1"),
+    ],
+)
+def test_what_operators_write_is_taken(variable: str, value: str) -> None:
+    """Underscores, capital letters, addresses and zones are what networks have."""
+    loaded({variable: value})

@@ -158,6 +158,11 @@ async def stalled() -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
 
 
+def _allow(methods: str) -> Mapping[str, str]:
+    """Return the header that tells which methods a path takes."""
+    return {"allow": f"{methods}, OPTIONS"}
+
+
 class Case(NamedTuple):
     """One row.
 
@@ -318,7 +323,13 @@ def one_secret(form: str, reader: str, name: str) -> list[Case]:
         *(refused(f"HEAD {path(state)}", "") for state in ("once", "sealed", "absent")),
         Case(f"DELETE {path('once')}", OPERATOR, 503, "busy", given="queue full", shows=RETRY),
         Case(f"DELETE {path('once')}", OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
-        Case(f"PUT {path('once')}", OPERATOR, 405, "method_not_allowed", shows={"allow": "GET, HEAD, PATCH, DELETE"}),
+        Case(
+            f"PUT {path('once')}",
+            OPERATOR,
+            405,
+            "method_not_allowed",
+            shows=_allow("GET, HEAD, PATCH, DELETE"),
+        ),
     ]
     rows += _received(f"POST {path('once')}/received", reader)
     if reader == OPERATOR:
@@ -343,7 +354,7 @@ def _received(request: str, reader: str) -> list[Case]:
         Case(request, reader, 400, "bad_attempt"),
         Case(request, reader, 503, "busy", sent=ATTEMPT, given="queue full", shows=RETRY),
         Case(request, reader, 503, "storage_unavailable", sent=ATTEMPT, given="storage broken", shows=RETRY),
-        Case(request.replace("POST", "GET"), reader, 405, "method_not_allowed", shows={"allow": "POST"}),
+        Case(request.replace("POST", "GET"), reader, 405, "method_not_allowed", shows=_allow("POST")),
         refused(request),
     ]
 
@@ -360,7 +371,7 @@ def listing(request: str) -> list[Case]:
         refused(request),
         Case(request, OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
         Case(f"{request}?limit=5", OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
-        Case(request.replace("GET", "PATCH"), OPERATOR, 405, "method_not_allowed", shows={"allow": "GET, POST"}),
+        Case(request.replace("GET", "PATCH"), OPERATOR, 405, "method_not_allowed", shows=_allow("GET, POST")),
     ]
 
 
@@ -374,7 +385,7 @@ def pruning(request: str) -> list[Case]:
         Case(request, OPERATOR, 500, "internal", given="bug"),
         Case(request, OPERATOR, 503, "busy", given="queue full", shows=RETRY),
         Case(request, OPERATOR, 503, "storage_unavailable", given="storage broken", shows=RETRY),
-        Case(request.replace("POST", "GET"), OPERATOR, 405, "method_not_allowed", shows={"allow": "POST"}),
+        Case(request.replace("POST", "GET"), OPERATOR, 405, "method_not_allowed", shows=_allow("POST")),
     ]
 
 
@@ -385,7 +396,7 @@ def plain(path: str, members: str = "") -> list[Case]:
         Case(f"GET {path}", STRANGER, 200, members, given="storage broken"),
         Case(f"GET {path}", STRANGER, 200, members, given="queue full"),
         Case(f"HEAD {path}", STRANGER, 200),
-        Case(f"POST {path}", STRANGER, 405, "method_not_allowed", shows={"allow": "GET, HEAD"}),
+        Case(f"POST {path}", STRANGER, 405, "method_not_allowed", shows=_allow("GET, HEAD")),
     ]
 
 
@@ -436,7 +447,7 @@ ROUTES: Final = [
     Case("GET /ready", STRANGER, 503, "", given="storage broken"),
     Case("GET /ready", STRANGER, 503, "", given="draining"),
     Case("HEAD /ready", STRANGER, 503, given="draining"),
-    Case("POST /ready", STRANGER, 405, "method_not_allowed", shows={"allow": "GET, HEAD"}),
+    Case("POST /ready", STRANGER, 405, "method_not_allowed", shows=_allow("GET, HEAD")),
     *plain("/version", "name version max_value_bytes public_max_value_bytes redelivery_seconds"),
     *plain("/openapi.json"),
     *plain("/robots.txt"),
@@ -447,7 +458,7 @@ ROUTES: Final = [
     *(Case(f"{method} /s/<once>", STRANGER, 404, settings={"pages": "off"}) for method in ("GET", "HEAD", "POST")),
     Case(f"GET {A_FILE}", STRANGER, 200, shows={"cache-control": "public, max-age=31536000, immutable"}),
     Case(f"HEAD {A_FILE}", STRANGER, 200),
-    Case(f"POST {A_FILE}", STRANGER, 405, "method_not_allowed", shows={"allow": "GET, HEAD"}),
+    Case(f"POST {A_FILE}", STRANGER, 405, "method_not_allowed", shows=_allow("GET, HEAD")),
     Case(f"GET {A_FILE}x", STRANGER, 404, "no_such_route", shows={"cache-control": "no-store"}),
     Case(f"HEAD {A_FILE}x", STRANGER, 404),
     Case("GET /static/0000000000000000/style.css", STRANGER, 404, "no_such_route"),
@@ -458,7 +469,7 @@ PAGES: Final = [
     Case("GET /", STRANGER, 200),
     Case("HEAD /", STRANGER, 200),
     Case("GET /", STRANGER, 200, given="storage broken"),
-    Case("POST /", STRANGER, 405, shows={"allow": "GET, HEAD"}),
+    Case("POST /", STRANGER, 405, shows=_allow("GET, HEAD")),
     Case("GET /s/<once>", STRANGER, 200, settings={"pages": "reveal"}),
     Case("GET /s/<once>", STRANGER, 200),
     Case("HEAD /s/<once>", STRANGER, 200),
@@ -468,7 +479,7 @@ PAGES: Final = [
     Case("GET /s/[once]", OPERATOR, 400),
     Case("POST /s/[once]", OPERATOR, 400),
     Case("POST /s/<once>", STRANGER, 403, sent=FOREIGN),
-    Case("PUT /s/<once>", STRANGER, 405, shows={"allow": "GET, HEAD, POST"}),
+    Case("PUT /s/<once>", STRANGER, 405, shows=_allow("GET, HEAD, POST")),
     Case("GET /s/<once>/", STRANGER, 404),
     Case("POST /s/<once>", STRANGER, 500, given="record damaged"),
     Case("GET /s/<once>", STRANGER, 503, given="storage broken", shows=RETRY),

@@ -23,9 +23,11 @@ EVERY_SETTING: Final = pytest.mark.parametrize(("origins", "shown"), SETTINGS)
 
 
 def is_read(case: Case) -> bool:
-    """Tell whether a row is a read of a secret, or stands under /s/."""
-    below = case.path.partition("?")[0].partition("/secrets/")[2]
-    return case.path.startswith("/s/") or (case.method in {"GET", "HEAD"} and below != "")
+    """Tell whether a row is a read of a secret, or of its end, or stands under /s/."""
+    path = case.path.partition("?")[0]
+    is_secret = path.partition("/secrets/")[2] != ""
+    is_own = case.method in {"GET", "HEAD"} or path.endswith("/received")
+    return case.path.startswith("/s/") or (is_own and is_secret)
 
 
 def shape(case: Case) -> tuple[object, ...]:

@@ -32,7 +32,7 @@ def described() -> Json:
 async def test_anyone_may_have_the_description(daemon: Daemon, described: Json) -> None:
     """The description is served as JSON to anyone, as it is checked here."""
     answer = await daemon.stranger.get("/openapi.json")
-    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert answer.json() == described
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, cast
+import types
+from typing import Any, Final, cast
 
 import pytest
 import uvicorn
@@ -51,6 +52,69 @@ class Pipe:
 
     def get_extra_info(self, _: str) -> None:
         """See `asyncio.Transport.get_extra_info`."""
+
+
+REFUSED: Final = [
+    b"GET /p",
+    b"GET /p HTTP/0.9\r\nHost: x",
+    b"GET /p HTTP/2.0\r\nHost: x",
+    b"GET /p HTTP/1.9\r\nHost: x",
+    b"GET /p HTTP/3.7\r\nHost: x",
+    b"PRI * HTTP/2.0\r\nHost: x",
+    b"GET /p http/1.1\r\nHost: x",
+    b"GET /p#f HTTP/1.1\r\nHost: x",
+    b"GET /p?q#f HTTP/1.1\r\nHost: x",
+    b"GET /p# HTTP/1.0",
+    b"GET #f HTTP/1.1\r\nHost: x",
+    b"GET p HTTP/1.1\r\nHost: x",
+    b"GET x:80 HTTP/1.1\r\nHost: x",
+    b"GET /p\tq HTTP/1.1\r\nHost: x",
+    b"GET /p q HTTP/1.1\r\nHost: x",
+    b"GET /p\0 HTTP/1.1\r\nHost: x",
+    b"GET /p\xe9 HTTP/1.1\r\nHost: x",
+    b"GET /p?\xc3\xa9 HTTP/1.1\r\nHost: x",
+    b"GET /p HTTP/1.1\nHost: x",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nA: b\r\n c: d",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nA: b\0",
+    b"GET /p HTTP/1.1\r\nHost : x",
+    b"GET /p HTTP/1.1",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nHost: x",
+    b"GET http://y/p HTTP/1.1\r\nHost: x",
+    b"GET http://u@x/p HTTP/1.1\r\nHost: x",
+    b"GET ftp://x/p HTTP/1.1\r\nHost: x",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 0",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nContent-Length: 0, 0",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nContent-Length: +0",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nTransfer-Encoding: chunked",
+    b"GET /p HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: identity",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    b"GET /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked",
+]
+"""Heads that the parser alone, or a proxy, might take for a request."""
+
+
+@pytest.mark.parametrize("head", REFUSED)
+@pytest.mark.parametrize("tail", [b"\r\n\r\n", b"\r\n\r\n0\r\n\r\n"])
+async def test_what_is_no_proper_head_reaches_no_application(head: bytes, tail: bytes) -> None:
+    """It is 400 in plain text, the connection ends, and nothing can have been spent; what follows is not read."""
+    served = Served()
+    await served.gets(head + tail + NEXT)
+    assert served.asked == []
+    assert [piece[:12] for piece in served.pipe.written] == [b"HTTP/1.1 400"]
+    assert served.pipe.is_closed
+
+
+async def test_a_connection_may_idle_as_long_as_the_operator_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request under way is no idleness, and time counts from the end of the last one."""
+    served = Served(idle_seconds=5)
+    now = served.protocol.loop.time()
+    for later, is_closed in ((4.9, False), (5.1, True)):
+        monkeypatch.setattr(served.protocol, "loop", types.SimpleNamespace(time=lambda at=now + later: at))
+        served.protocol.close_if_idle()
+        assert served.pipe.is_closed is is_closed
 
 
 def cycle(pipe: Pipe, *, method: str = "GET", version: str = "1.1") -> Cycle:
@@ -185,13 +249,13 @@ class Served:
         may_answer: Whether answers leave.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
         self.pipe = Pipe()
         self.asked: list[tuple[str, str, bytes]] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         config = uvicorn.Config(self, loop="none", http=Protocol, ws="none", lifespan="off", log_config=None)
-        self.protocol = Protocol(config, ServerState(), {}, outbox=Outbox())
+        self.protocol = Protocol(config, ServerState(), {}, outbox=Outbox(), **options)
         self.protocol.connection_made(cast("asyncio.Transport", self.pipe))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

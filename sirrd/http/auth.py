@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Final
 
 from sirrd.errors import ApiKeyNeeded, Unauthorised
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
 from sirrd.model import Caller
 
-_SCHEME = b"Bearer "
+_SCHEME: Final = b"bearer "
 
 
 def caller(request: Request) -> Caller:
@@ -21,7 +22,7 @@ def caller(request: Request) -> Caller:
         trace.caller = "open"
         return Caller("open", trace.address)
     shown = fields(request.scope, b"authorization")
-    if len(shown) == 1 and shown[0].startswith(_SCHEME) and _same(shown[0][len(_SCHEME) :], expected):
+    if len(shown) == 1 and shown[0][: len(_SCHEME)].lower() == _SCHEME and _same(shown[0][len(_SCHEME) :], expected):
         trace.caller = "bearer"
         return Caller("bearer", trace.address)
     trace.caller = "anonymous"

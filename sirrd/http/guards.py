@@ -7,13 +7,20 @@ them over https and to loopback only.
 
 from __future__ import annotations
 
-from sirrd.errors import ForeignRequest
+from typing import Final
+
+from starlette.types import Scope
+
+from sirrd.errors import ForeignRequest, LookOnly
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
 from sirrd.model import Identity, Target
 
-_OWN = {b"same-origin", b"none"}
-_TELLING = {b"sec-purpose", b"purpose", b"sec-fetch-site"}
+_OWN: Final = frozenset({b"same-origin", b"none"})
+_PURPOSES: Final = (b"purpose", b"x-purpose", b"x-moz")
+_SPECULATIVE: Final = (b"prefetch", b"prerender", b"preview", b"preload", b"instant")
+_LOOK: Final = b"x-sirr-look"
+_TELLING: Final = frozenset({b"sec-purpose", *_PURPOSES, b"sec-fetch-site", _LOOK})
 
 
 def check_read(request: Request, target: Target) -> None:
@@ -23,13 +30,15 @@ def check_read(request: Request, target: Target) -> None:
     can.
 
     Raises:
+        LookOnly: It was a `HEAD` when it was sent, and something on the way made a `GET` of it.
         ForeignRequest: It was not asked for by a person or a program.
     """
     scope = request.scope
     if _TELLING.isdisjoint([name for name, _ in scope["headers"]]):
         return
-    # Any purpose in Sec-Purpose is a speculation; the older Purpose has other uses.
-    if fields(scope, b"sec-purpose") or any(b"prefetch" in value.lower() for value in fields(scope, b"purpose")):
+    if fields(scope, _LOOK):
+        raise LookOnly
+    if _is_speculation(scope):
         raise ForeignRequest
     if all(site in _OWN for site in fields(scope, b"sec-fetch-site")):
         return
@@ -38,6 +47,14 @@ def check_read(request: Request, target: Target) -> None:
     ]
     if not (is_navigation and isinstance(target, Identity) and target.org is None):
         raise ForeignRequest
+
+
+def _is_speculation(scope: Scope) -> bool:
+    """Tell whether nobody has asked for it yet. Any purpose in Sec-Purpose says so; older fields have other uses."""
+    if fields(scope, b"sec-purpose"):
+        return True
+    purposes = [value.lower() for name in _PURPOSES for value in fields(scope, name)]
+    return any(word in purpose for purpose in purposes for word in _SPECULATIVE)
 
 
 def check_form(request: Request) -> None:

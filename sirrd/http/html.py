@@ -40,6 +40,9 @@ HEADERS: Final[tuple[Header, ...]] = (
     (b"referrer-policy", b"same-origin"),
     (b"vary", b"Accept-Language"),
 )
+_DEEPEST: Final = 16
+"""No page lies deeper, and a path of slashes alone must not make one of megabytes."""
+
 _TEMPLATES: Final = {
     path.stem: Template(path.read_text(encoding="utf-8")) for path in (Path(__file__).parent / "templates").iterdir()
 }
@@ -150,4 +153,4 @@ def _root(scope: Scope) -> str:
     The path counts as it was sent, since that is the one which a browser resolves links against.
     """
     sent: bytes = scope.get("raw_path") or scope["path"].encode()
-    return "../" * (sent.count(b"/") - 1) or "./"
+    return "../" * min(sent.count(b"/") - 1, _DEEPEST) or "./"

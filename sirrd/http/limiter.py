@@ -25,7 +25,7 @@ from sirrd.events import neighbourhood
 from sirrd.http import auth
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
-from sirrd.http.routes import Routes
+from sirrd.http.routes import Routes, sent_path
 
 MAX_ADDRESSES: Final = 16_384
 UNLIMITED: Final = frozenset(
@@ -118,13 +118,16 @@ class Limiter:
 
         Raises:
             NoRoute: The path is not in the route table; that costs nobody anything.
+            BadPath: It is none that could be; likewise.
             RateLimited: The address has asked too often.
         """
-        resource, segments = self._routes.find(scope["path"])
-        if resource.path not in UNLIMITED and scope["method"] in resource.handlers:
-            scope["state"]["trace"].route = resource.path
-            is_creation = (scope["method"], resource.path) == CREATION
-            self._admit(Request(scope, receive, segments), self._of_creations if is_creation else self._of_requests)
+        method = scope["method"]
+        if method != "OPTIONS":
+            resource, segments = self._routes.find(sent_path(scope))
+            if resource.path not in UNLIMITED and method in resource.handlers:
+                scope["state"]["trace"].route = resource.path
+                is_creation = (method, resource.path) == CREATION
+                self._admit(Request(scope, receive, segments), self._of_creations if is_creation else self._of_requests)
         await self._routes(scope, receive, send)
 
     def _admit(self, request: Request, allowances: Sequence[Allowance]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
@@ -11,6 +12,10 @@ from starlette.types import Scope
 from sirrd import hosts
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+MOST_MEMBERS: Final = 32
+"""More hops than any way through proxies has; what stands before them is not looked at."""
+
+_LONGEST_ADDRESS: Final = 64
 _OWN_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -21,7 +26,11 @@ def fields(scope: Scope, name: bytes) -> list[bytes]:
 
 def _parsed(text: str) -> Address | None:
     """Parse an address as it stands in a header, with or without a port; an IPv4-mapped one becomes IPv4."""
-    text = text.strip()
+    return _parse(text) if len(text) <= _LONGEST_ADDRESS else None
+
+
+@functools.lru_cache(maxsize=256)
+def _parse(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -97,9 +106,9 @@ class Peers:
 
 
 def _listed(scope: Scope, name: bytes) -> list[str]:
-    """Return the members of a header field that is a list, however many times it was sent."""
-    joined = b",".join(fields(scope, name)).decode("latin-1")
-    return [member.strip() for member in joined.split(",") if member.strip()]
+    """Return the last members, 32 at most, of a header field that is a list, however many times it was sent."""
+    last = b",".join(fields(scope, name)).decode("latin-1").rsplit(",", MOST_MEMBERS)[-MOST_MEMBERS:]
+    return [member.strip() for member in last if member and not member.isspace()]
 
 
 def _own_address(scope: Scope) -> str:

@@ -38,6 +38,7 @@ TABLE: Final[dict[type[SirrdError], Problem]] = {
     errors.Unauthorised: Problem(401, "a valid bearer is required"),
     errors.BadPath: Problem(400, "a segment of the path is malformed"),
     errors.ForeignRequest: Problem(403, "a request from another site or a prefetch cannot read a secret"),
+    errors.LookOnly: Problem(403, "this was a look, and something on the way made a read of it; nothing was spent"),
     errors.UnsupportedMediaType: Problem(415, "the body must be application/json in UTF-8"),
     errors.BodyTooLarge: Problem(413, "the body is too large"),
     errors.BodyStalled: Problem(408, "the body made no progress in time"),

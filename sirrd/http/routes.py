@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sirrd.config import Pages
-from sirrd.errors import MethodNotAllowed, NoRoute
+from sirrd.errors import BadPath, MethodNotAllowed, NoRoute
 from sirrd.http import assets, create, openapi, operator, reveal, secrets
 from sirrd.http.context import Request
+from sirrd.http.peers import fields
+from sirrd.http.wire import Answer
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
+_OPTIONS: Final = "OPTIONS"
 
 
 class Resource:
@@ -32,7 +36,7 @@ class Resource:
     def __init__(self, path: str, **handlers: Handler) -> None:
         self.path = path
         self.handlers = handlers
-        self.allowed = ", ".join(handlers)
+        self.allowed = ", ".join([*handlers, _OPTIONS])
         self.pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
 
 
@@ -75,6 +79,17 @@ _HIDDEN: Final[dict[Pages, frozenset[str]]] = {
     "off": frozenset({"/", "/s/{id}", "/static/{version}/{file}"}),
 }
 _NO_SEGMENTS: Final[dict[str, str]] = {}
+_SERVER: Final = frozenset({"*", "/"})
+"""What load balancers send `OPTIONS` to, whatever pages there are."""
+
+_LONGEST_SEGMENT: Final = 3 * 256
+"""No name is longer, even with an escape for each of its characters."""
+
+
+def sent_path(scope: Scope) -> str:
+    """Return the path of a request as it was sent, escapes and all."""
+    raw: bytes | None = scope.get("raw_path")
+    return scope["path"] if raw is None else raw.decode("latin-1")
 
 
 class Routes:
@@ -90,30 +105,59 @@ class Routes:
         self._without_segments = {resource.path: resource for resource in resources if "{" not in resource.path}
 
     def find(self, path: str) -> tuple[Resource, dict[str, str]]:
-        """Return the resource of a decoded path, and its segments by their names.
+        """Return the resource of a path as it was sent, and its segments by their names, decoded.
+
+        What is fixed in a path has to stand there to the letter: a rule of a proxy for `/secrets` must not be passed by
+        another spelling of it. So only what a segment holds is decoded, once, and never split.
 
         Raises:
+            BadPath: There is none, and the path has an escape where only names may have one.
             NoRoute: There is none.
         """
         if (resource := self._without_segments.get(path)) is not None:
             return resource, _NO_SEGMENTS
         for resource in self._with_segments:
             if (match := resource.pattern.fullmatch(path)) is not None:
-                return resource, match.groupdict()
-        raise NoRoute
+                segments = match.groupdict()
+                return resource, _decoded(segments) if "%" in path else segments
+        raise BadPath if "%" in path else NoRoute
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request to the handler of its path and method, and send what that answers.
 
         Raises:
             NoRoute: The path is not in the table.
+            BadPath: As in `find`.
             MethodNotAllowed: It is, but without this method.
             SirrdError: As the handler says.
         """
-        resource, segments = self.find(scope["path"])
+        path, method = sent_path(scope), scope["method"]
+        if method == _OPTIONS and path in _SERVER:
+            await _allowing(self._allowed_at(path))(scope, receive, send)
+            return
+        resource, segments = self.find(path)
         scope["state"]["trace"].route = resource.path
-        handler = resource.handlers.get(scope["method"])
-        if handler is None:
+        handler = resource.handlers.get(method)
+        if handler is not None:
+            answer = await handler(Request(scope, receive, segments))
+        elif method == _OPTIONS and not fields(scope, b"access-control-request-method"):
+            answer = _allowing(resource.allowed)
+        else:
+            # A preflight that `cors` did not answer is refused, too.
             raise MethodNotAllowed(resource.allowed)
-        answer = await handler(Request(scope, receive, segments))
         await answer(scope, receive, send)
+
+    def _allowed_at(self, path: str) -> str:
+        """Return the methods of the server as a whole (`*`), or of its root, with or without a page there."""
+        known = [*self._without_segments.values(), *self._with_segments] if path == "*" else []
+        known += [found for found in (self._without_segments.get(path),) if found is not None]
+        return ", ".join([*dict.fromkeys(method for resource in known for method in resource.handlers), _OPTIONS])
+
+
+def _decoded(segments: dict[str, str]) -> dict[str, str]:
+    """Return segments with their escapes decoded; what is too long for a name stays, and is refused as it is."""
+    return {name: unquote(text) if len(text) <= _LONGEST_SEGMENT else text for name, text in segments.items()}
+
+
+def _allowing(methods: str) -> Answer:
+    return Answer(204, b"", [(b"allow", methods.encode())])

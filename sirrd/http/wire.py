@@ -38,6 +38,8 @@ from sirrd.store import Page
 BODY_PROGRESS_SECONDS: Final = 30.0
 _STALLED: Final = "the body made no progress"
 MAX_LIMIT: Final = 1000
+LONGEST_QUERY: Final = 1024
+_LONGEST_TYPE: Final = 256
 _JSON: Final = re.compile(rb'application/json[ \t]*(;[ \t]*charset[ \t]*=[ \t]*"?utf-8"?[ \t]*)?;?', re.IGNORECASE)
 _CURSOR_VERSION: Final = 1
 _SEQUENCE_BYTES: Final = 8
@@ -233,7 +235,8 @@ def _draft(body: PutBody) -> Draft:
 
 
 async def _json_object(request: Request, *, limit: int) -> dict[str, Any]:
-    if _JSON.fullmatch(b",".join(fields(request.scope, b"content-type"))) is None:
+    kind = b",".join(fields(request.scope, b"content-type"))
+    if len(kind) > _LONGEST_TYPE or _JSON.fullmatch(kind) is None:
         raise UnsupportedMediaType
     body = await read_body(request, limit=limit)
     try:
@@ -370,10 +373,13 @@ def list_query(request: Request) -> ListQuery:
     """Parse the query of a list; unknown parameters are ignored.
 
     Raises:
-        BadField: A known parameter is malformed or stands there twice.
+        BadField: A known parameter is malformed or stands there twice, or the query is far longer than all of them.
     """
+    sent: bytes = request.scope["query_string"]
+    if len(sent) > LONGEST_QUERY:
+        raise BadField("", f"the query of a list must not exceed {LONGEST_QUERY} bytes")
     query: dict[str, str] = {}
-    for name, value in parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True):
+    for name, value in parse_qsl(sent.decode("latin-1"), keep_blank_values=True):
         if name in query and name in ("limit", "cursor", "org"):
             raise BadField(name, f"{name} stands in the query more than once")
         query[name] = value
@@ -467,7 +473,8 @@ async def _disconnected(receive: Receive) -> None:
         pass
 
 
-_JSON_TYPE: Final = (b"content-type", b"application/json")
+# The charset is told although JSON has one: Windows PowerShell 5.1 takes what does not say so for ISO-8859-1.
+_JSON_TYPE: Final = (b"content-type", b"application/json; charset=utf-8")
 
 
 def as_json(
