@@ -222,21 +222,24 @@ def _prune(settings: Settings) -> None:
     print(f"pruned {pruned}")
 
 
-def _rotate_key(settings: Settings) -> None:
+def _rotate_key(settings: Settings, *, renew: bool) -> None:
     from sirrd.rotate import rotate  # noqa: PLC0415 - see the module's docstring
 
-    def begin(address: str) -> int | None:
+    def begin(address: str, path: str = "/rotate-key") -> int | None:
         try:
             key = settings.master_api_key
-            return int(str(ask(address, "POST", "/rotate-key", "remaining", key=key, seconds=_HTTP_SECONDS)))
+            return int(str(ask(address, "POST", path, "remaining", key=key, seconds=_HTTP_SECONDS)))
         except RefusedError as error:
             if error.status == http.client.CONFLICT:
                 return None
             raise
 
+    def begin_renewing(address: str) -> int | None:
+        return begin(address, "/rotate-key?renew=true")
+
     _folder_of(settings)
-    rotate(settings, begin=begin, say=_say)
-    print("every record is under the newest key")
+    rotate(settings, begin=begin, say=_say, renew=begin_renewing if renew else None)
+    print("every record is under the newest key" + (", and the inner keys are new" if renew else ""))
 
 
 def _backup(settings: Settings, *, file: Path) -> None:

@@ -188,8 +188,11 @@ class DeadDrop:
                 return pruned, True
         return pruned, False
 
-    async def begin_rotation(self) -> int:
+    async def begin_rotation(self, *, renewed_by: Caller | None = None) -> int:
         """Seal with the newest master key from now on, and return how many records are still under another one.
+
+        Args:
+            renewed_by: Who wants the inner keys to be new, too, if they were not made under that key already.
 
         Raises:
             NoNewerKey: There is nothing to move to, or nothing left to move.
@@ -201,6 +204,8 @@ class DeadDrop:
         except StartupError as error:
             logger.error("the master keys cannot be used: %s", error)
             raise Unavailable from None
+        if renewed_by is not None and await rotation.renew(by=renewed_by):
+            is_new = True
         remaining = await rotation.remaining()
         if not (is_new or remaining or await rotation.has_older_keys()):
             raise NoNewerKey

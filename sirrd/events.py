@@ -26,6 +26,7 @@ class Action(enum.StrEnum):
     DELETED = "deleted"
     EXPIRED = "expired"
     ROTATED = "rotated"
+    RENEWED = "renewed"
     MISSED = "missed"
     REFUSED = "refused"
     UNPROVEN = "unproven"

@@ -9,14 +9,16 @@ Three kinds of keys:
 * *master keys* belong to the operator: the first seals, the others only open;
 * a *record's keys* are derived from a master key and a random salt that lives in a slot of its own. Once the salt is
   overwritten, nobody can derive them again (I8);
-* *inner keys* are random, made once for a database, and kept in it sealed by a master key, so that indexes and
-  fingerprints outlive a change of the master key.
+* *inner keys* are random, made for a database, and kept in it sealed by a master key, so that indexes and
+  fingerprints outlive a change of the master key. They can be renewed: each *generation* of them has a number, and the
+  older ones are kept to know again what they named and sealed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import hmac
 import re
 import struct
@@ -146,6 +148,7 @@ class SealedRecord(NamedTuple):
         sealed: The sealed value.
         label: The sealed name.
         terms: Bound into both.
+        generation: Of the inner keys that `lookup` is under, or None for those of now.
     """
 
     lookup: bytes
@@ -153,6 +156,7 @@ class SealedRecord(NamedTuple):
     sealed: bytes
     label: bytes
     terms: Terms
+    generation: int | None = None
 
     def __repr__(self) -> str:
         return "<SealedRecord>"
@@ -180,6 +184,22 @@ class InnerKeys:
         return cls(*(entropy(KEY_BYTES) for _ in range(4)))
 
 
+class Generation(NamedTuple):
+    """Inner keys that were renewed.
+
+    Attributes:
+        number: Its number, from 0.
+        keys: The inner keys.
+        ended_at: When the next generation began, in Unix seconds.
+        is_moving: Whether secrets may still be found under them.
+    """
+
+    number: int
+    keys: InnerKeys
+    ended_at: int
+    is_moving: bool
+
+
 class MasterKeys:
     """The master keys, before a database was opened: seals and opens what the database keeps about its own keys."""
 
@@ -199,6 +219,14 @@ class MasterKeys:
             WrongKey: No master key opens it.
         """
         return InnerKeys(*unpack(self._open(b"inner keys", sealed)))
+
+    def seal_older(self, number: int, keys: InnerKeys) -> bytes:
+        """Seal the inner keys of an older generation under the first master key; they never pass for those of now."""
+        return self._seal(_older(number), pack(keys.index, keys.fingerprint, keys.audit, keys.signing))
+
+    def open_older(self, number: int, sealed: bytes) -> InnerKeys:
+        """Open what `seal_older` made; errors as in `open_inner`."""
+        return InnerKeys(*unpack(self._open(_older(number), sealed)))
 
     def check_value(self) -> bytes:
         """Make the value by which a later start knows the first master key again."""
@@ -231,32 +259,23 @@ class MasterKeys:
         )
 
 
-class Keyring:
-    """Seals and opens records, and finds them without knowing their names."""
+def _older(number: int) -> bytes:
+    return b"older inner keys" + struct.pack(">q", number)
 
-    def __init__(self, masters: MasterKeys, inner: InnerKeys) -> None:
-        self._owners = masters
-        self._audit_key = inner.audit
+
+class Names:
+    """What secrets are found by, and called, under one generation of inner keys."""
+
+    def __init__(self, number: int, inner: InnerKeys, *, ended_at: int | None = None) -> None:
+        self.number = number
+        self.ended_at = ended_at
+        self.audit_key = inner.audit
         self._index_hash = KeyedHash(inner.index)
         self._fingerprint_hash = KeyedHash(inner.fingerprint)
         self._attempt_hash = KeyedHash(derive(inner.index, salt=b"", purpose=b"attempt"))
-        self._entropy = masters.entropy
 
     def __repr__(self) -> str:
-        return "<Keyring>"
-
-    # The master keys.
-
-    @property
-    def first_id(self) -> bytes:
-        """The id of the key that seals: 8 bytes."""
-        return self._owners.first.id
-
-    def use(self, masters: MasterKeys) -> None:
-        """Seal with the first of other master keys from now on; they must open all that was sealed before."""
-        self._owners = masters
-
-    # Finding.
+        return f"<Names {self.number}>"
 
     def lookup(self, identity: Identity) -> bytes:
         """Return the place of a secret in the blind index: 32 bytes."""
@@ -272,9 +291,111 @@ class Keyring:
         """Return what all secrets of an org are found by: 32 bytes."""
         return self._index_hash(pack(b"org", org.encode()))
 
+    def places(self, identity: Identity) -> tuple[bytes, bytes | None, bytes | None]:
+        """Return `lookup`, and for an org secret what its bare key and its org are found by."""
+        lookup = self.lookup(identity)
+        if identity.org is None:
+            return lookup, None, None
+        return lookup, self.bare_lookup(BareKey(identity.name)), self.org_lookup(identity.org)
+
     def fingerprint(self, lookup: bytes) -> str:
         """Return what logs and audit call the secret by: 16 hex digits."""
         return self._fingerprint_hash(lookup)[:FINGERPRINT_BYTES].hex()
+
+    def attempt_hash(self, seq: int, attempt: Attempt) -> bytes:
+        """Return what an attempt at one record is known by: 32 bytes. The record is named by its sequence number."""
+        return self._attempt_hash(struct.pack(">q", seq) + attempt.secret)
+
+
+class Keyring:
+    """Seals and opens records, and finds them without knowing their names.
+
+    Attributes:
+        names: Those of the inner keys of now.
+        older: Those of every older generation, the newest first.
+        moving: Those of them under which secrets may still be found; usually none.
+    """
+
+    def __init__(
+        self, masters: MasterKeys, inner: InnerKeys, *, number: int = 0, older: Sequence[Generation] = ()
+    ) -> None:
+        self._owners = masters
+        self._entropy = masters.entropy
+        self.older: tuple[Names, ...] = ()
+        self.moving: tuple[Names, ...] = ()
+        self.names: Names
+        self.renew(inner, number=number, older=older)
+
+    def __repr__(self) -> str:
+        return "<Keyring>"
+
+    # The master keys.
+
+    @property
+    def first_id(self) -> bytes:
+        """The id of the key that seals: 8 bytes."""
+        return self._owners.first.id
+
+    @property
+    def masters(self) -> MasterKeys:
+        """The master keys."""
+        return self._owners
+
+    def use(self, masters: MasterKeys) -> None:
+        """Seal with the first of other master keys from now on; they must open all that was sealed before."""
+        self._owners = masters
+
+    # The inner keys.
+
+    def renew(self, inner: InnerKeys, *, number: int, older: Sequence[Generation]) -> None:
+        """Name with other inner keys from now on, and find what older ones have named.
+
+        It may be called beside a reader on another thread: whoever sees the new names sees the older ones, too.
+        """
+        held = sorted(older, reverse=True)
+        self.older = tuple(Names(each.number, each.keys, ended_at=each.ended_at) for each in held)
+        moving = {each.number for each in held if each.is_moving}
+        self.moving = tuple(names for names in self.older if names.number in moving)
+        self.names = Names(number, inner)
+
+    def moved(self) -> None:
+        """Note that nothing is found under older keys any more."""
+        self.moving = ()
+
+    def every_names(self) -> tuple[Names, ...]:
+        """Return the names under which a secret may be found: those of now, and usually no others."""
+        names = self.names
+        return (names, *(each for each in self.moving if each.number != names.number)) if self.moving else (names,)
+
+    def org_lookups(self, org: str) -> list[bytes]:
+        """Return what the secrets of an org may be found by: `org_lookup`, and usually nothing else."""
+        return [names.org_lookup(org) for names in self.every_names()]
+
+    def names_of(self, number: int | None) -> Names:
+        """Return the names of a generation; those of now for one that there never was."""
+        return next((names for names in self.older if names.number == number), self.names)
+
+    # Finding.
+
+    def lookup(self, identity: Identity) -> bytes:
+        """Return the place of a secret in the blind index: 32 bytes."""
+        return self.names.lookup(identity)
+
+    def bare_lookup(self, key: BareKey) -> bytes:
+        """Return what all org secrets of that key are found by, over all orgs: 32 bytes."""
+        return self.names.bare_lookup(key)
+
+    def org_lookup(self, org: str) -> bytes:
+        """Return what all secrets of an org are found by: 32 bytes."""
+        return self.names.org_lookup(org)
+
+    def fingerprint(self, lookup: bytes) -> str:
+        """Return what logs and audit call the secret by: 16 hex digits."""
+        return self.names.fingerprint(lookup)
+
+    def fingerprints(self, identity: Identity) -> list[str]:
+        """Return what a secret is called by now, and what older rows of the audit trail call it by."""
+        return [names.fingerprint(names.lookup(identity)) for names in (self.names, *self.older)]
 
     # Records.
 
@@ -327,7 +448,7 @@ class Keyring:
         key_id = key_id_of(sealed)
         master = self._owners.by_id.get(key_id)
         if sealed[:1] != _VERSION or master is None or len(sealed) < _HEAD_BYTES + _TAG_BYTES:
-            raise Unreadable(self.fingerprint(record.lookup))
+            raise self._unreadable(record)
         # The shorter output is the beginning of the longer one (RFC 5869).
         size = KEY_BYTES if kind == b"value" else 2 * KEY_BYTES
         cipher = AESGCM(derive(master.secret, salt=record.salt, purpose=b"record", size=size)[-KEY_BYTES:])
@@ -335,13 +456,16 @@ class Keyring:
         try:
             return cipher.decrypt(nonce, sealed[_HEAD_BYTES:], kind + _bound(key_id, record.lookup, record.terms))
         except InvalidTag:
-            raise Unreadable(self.fingerprint(record.lookup)) from None
+            raise self._unreadable(record) from None
+
+    def _unreadable(self, record: SealedRecord) -> Unreadable:
+        return Unreadable(self.names_of(record.generation).fingerprint(record.lookup))
 
     # Attempts.
 
     def attempt_hash(self, seq: int, attempt: Attempt) -> bytes:
         """Return what an attempt at one record is known by: 32 bytes. The record is named by its sequence number."""
-        return self._attempt_hash(struct.pack(">q", seq) + attempt.secret)
+        return self.names.attempt_hash(seq, attempt)
 
     def wrap_salt(self, record: SealedRecord, seq: int, attempt: Attempt) -> bytes:
         """Wrap the salt of a record so that only who shows the attempt gets it: 61 bytes.
@@ -369,11 +493,19 @@ class Keyring:
 
     def audit_chain(self) -> AuditChain:
         """Begin a chain of audit rows."""
-        return AuditChain(self._audit_key, self._entropy(SALT_BYTES))
+        return AuditChain(self.names.audit_key, self._entropy(SALT_BYTES))
 
-    def resume_audit_chain(self, salt: bytes) -> AuditChain:
-        """Return a chain that was begun earlier, for reading and verifying it."""
-        return AuditChain(self._audit_key, salt)
+    def resume_audit_chain(
+        self, salt: bytes, *, generation: int | None = None, previous: bytes | None = None
+    ) -> AuditChain:
+        """Return a chain that was begun earlier, for reading and verifying it.
+
+        Args:
+            salt: Its salt.
+            generation: Of the inner keys it is under, or None for those of now.
+            previous: What it says about the chains before it, or None.
+        """
+        return AuditChain(self.names_of(generation).audit_key, salt, previous=previous)
 
 
 def _delivery_bound(lookup: bytes, seq: int) -> bytes:
@@ -396,6 +528,17 @@ def _bound(key_id: bytes, lookup: bytes, terms: Terms) -> bytes:
         )
         + (terms.lock or b"")
     )
+
+
+def joined(heads: Sequence[bytes]) -> bytes:
+    """Return what a chain under renewed keys says about the chains before it: 64 bytes.
+
+    Whoever has the older keys can make other chains with them, and none of them ends in the same heads.
+
+    Args:
+        heads: Of every chain before it, in their order; at least one.
+    """
+    return heads[-1] + hashlib.sha256(pack(*heads)).digest()
 
 
 class AuditRow(NamedTuple):
@@ -429,12 +572,13 @@ class AuditChain:
     is a counter in memory that also counts what was rolled back, and so never repeats.
     """
 
-    def __init__(self, audit_key: bytes, salt: bytes) -> None:
+    def __init__(self, audit_key: bytes, salt: bytes, *, previous: bytes | None = None) -> None:
         self.salt = salt
+        self.previous = previous
         self._hash = KeyedHash(derive(audit_key, salt=salt, purpose=b"audit chain"))
         self._cipher = AESGCM(derive(audit_key, salt=salt, purpose=b"audit detail"))
         self._sealed = 0
-        self.start = self._hash(b"start")
+        self.start = self._hash(b"start" + (previous or b""))
 
     def extend(self, head: bytes, number: int, events: Iterable[Event]) -> list[AuditRow]:
         """Make the rows for events that follow a chain whose last MAC is `head` and whose length is `number`."""

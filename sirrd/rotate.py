@@ -47,6 +47,7 @@ class _Run:
         address: Where the daemon listens that holds the folder; empty without one.
         begin: Asks that daemon.
         say: Told about progress.
+        renew: Asks it to renew the inner keys, too; None if they are to stay.
     """
 
     settings: Settings
@@ -54,15 +55,17 @@ class _Run:
     address: str
     begin: Begin
     say: Callable[[str], None]
+    renew: Begin | None
 
 
-def rotate(settings: Settings, *, begin: Begin, say: Callable[[str], None]) -> None:
+def rotate(settings: Settings, *, begin: Begin, say: Callable[[str], None], renew: Begin | None = None) -> None:
     """Move every record to a new master key.
 
     Args:
         settings: What the operator chose.
         begin: Asks a running daemon.
         say: Told about progress.
+        renew: Asks a running daemon to renew the inner keys, too; None if they are to stay.
 
     Raises:
         NoNewerKey: The keys come from a setting, and none is before those that records are under.
@@ -77,7 +80,7 @@ def rotate(settings: Settings, *, begin: Begin, say: Callable[[str], None]) -> N
         raise BadFolder("the data folder holds no database, so there is no key to change", hint="see SIRR_DATA_DIR")
     folder.prepare()
     with folder.rotating(), _holding(folder) as address:
-        run = _Run(settings, folder, address, begin, say)
+        run = _Run(settings, folder, address, begin, say, renew)
         if settings.master_encryption_key is None:
             _refuse_other_source(folder, has_setting=False)
             _change_file(run)
@@ -139,6 +142,7 @@ def _use_setting(run: _Run, keys: tuple[MasterKey, ...]) -> None:
         )
     _check(run.folder, keys)
     _move(run)
+    _check_renewed(run, keys[0])
 
 
 def _check(folder: DataFolder, keys: tuple[MasterKey, ...]) -> Needs:
@@ -184,6 +188,7 @@ def _change_file(run: _Run) -> None:
     except BaseException:
         change.keep()
         raise
+    _check_renewed(run, change.new)
     change.end()
     if mark is not None:
         run.say("that ends the rotation that was cut short; run the command again for another new key")
@@ -259,10 +264,19 @@ class _Change:
 # Moving.
 
 
+def _check_renewed(run: _Run, first: MasterKey) -> None:
+    """Make sure that the inner keys were renewed, if they were to be."""
+    if run.renew is not None and needs_of(run.folder.database).renewed_under != first.id:
+        raise WrongKey(
+            "the daemon did not renew the inner keys",
+            hint="is it of an older release? restart it, and run the command again: it goes on",
+        )
+
+
 def _move(run: _Run, *, before_asking: Callable[[], object] = lambda: None) -> None:
     def begin() -> int | None:
         before_asking()
-        return run.begin(run.address)
+        return (run.renew or run.begin)(run.address)
 
     remaining = _move_beside(begin, run.say) if run.address else asyncio.run(_move_offline(run))
     if remaining:
@@ -273,8 +287,9 @@ def _move(run: _Run, *, before_asking: Callable[[], object] = lambda: None) -> N
 async def _move_offline(run: _Run) -> int:
     clock, entropy, say = SystemClock(), SystemEntropy(), run.say
     async with deaddrop_of(run.settings, clock=clock, entropy=entropy, held=run.folder) as drop:
-        say(f"{await drop.begin_rotation()} records to move")
-        moving = asyncio.create_task(drop.rotate(by=Caller("local")))
+        by = Caller("local")
+        say(f"{await drop.begin_rotation(renewed_by=by if run.renew else None)} records to move")
+        moving = asyncio.create_task(drop.rotate(by=by))
         while not (await asyncio.wait([moving], timeout=1))[0]:
             await _report(drop, say)
         remaining = await moving

@@ -113,6 +113,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _add_own(commands: Mapping[str, argparse.ArgumentParser]) -> None:
     """Add the arguments that only some commands have."""
     commands["health"].set_defaults(own=("host", "port"))
+    commands["rotate-key"].set_defaults(own=("renew",))
+    commands["rotate-key"].add_argument(
+        "--renew",
+        action="store_true",
+        help="after a key was stolen: renew what names are found by and the audit trail is sealed with, too",
+    )
     commands["backup"].set_defaults(own=("file",))
     commands["backup"].add_argument(
         "file", type=Path, metavar="FILE", help="a file that does not exist yet, or - for standard output"

@@ -60,6 +60,12 @@ _ATTEMPT: Final[Json] = {
     "again after a lost answer, it gets the same answer and spends nothing.",
     "schema": {"type": "string", "pattern": ATTEMPT},
 }
+_RENEW: Final[Json] = {
+    "name": "renew",
+    "in": "query",
+    "description": "Whether the inner keys are to be new, too, unless they were made under that master key already.",
+    "schema": {"type": "boolean"},
+}
 _TEXTS: Final = {
     400: "The path, the query or the body is malformed.",
     401: "The bearer is missing, malformed or wrong.",
@@ -172,9 +178,10 @@ def _paths() -> Json:
             ),
             "post": _operation(
                 "rotate",
-                "Begin to move all records to the newest master key.",
-                {"202": _json("Begun.", "Remaining"), **_refused([401, 403, 408, 409, 413, 429, 503])},
+                "Begin to move all records to the newest master key, and to new inner keys if asked to.",
+                {"202": _json("Begun.", "Remaining"), **_refused([400, 401, 403, 408, 409, 413, 429, 503])},
                 security=_BEARER,
+                parameters=[_RENEW],
             ),
         },
         "/health": _both("health", "The process is alive.", {"200": _json("It is.", "Status")}),

@@ -57,10 +57,11 @@ async def prune_org(request: Request) -> wire.Answer:
 
 
 async def rotate(request: Request) -> wire.Answer:
-    """Begin to move all records to the newest master key, or go on with it."""
+    """Begin to move all records to the newest master key, and to new inner keys if asked to, or go on with it."""
     caller = auth.key_holder(request)
+    renews = wire.flag(request, "renew")
     await wire.complete(request)
-    remaining = await request.state["drop"].begin_rotation()
+    remaining = await request.state["drop"].begin_rotation(renewed_by=caller if renews else None)
     request.state["mover"].start(by=caller)
     return wire.as_json(202, {"remaining": remaining})
 

@@ -391,6 +391,21 @@ def list_query(request: Request) -> ListQuery:
     return ListQuery(None if limit is None else int(limit), None if cursor is None else parse_cursor(cursor), org)
 
 
+def flag(request: Request, name: str) -> bool:
+    """Parse a query parameter that is true, false or absent; unknown parameters are ignored.
+
+    Raises:
+        BadField: It is neither, or stands there twice.
+    """
+    query = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    given = [value for found, value in query if found == name]
+    if len(given) > 1:
+        raise BadField(name, f"{name} stands in the query more than once")
+    if given and given[0] not in {"true", "false"}:
+        raise BadField(name, f"{name} must be true or false")
+    return given == ["true"]
+
+
 def cursor(before: int) -> str:
     """Return the opaque text that stands for a place in a list."""
     return base64.urlsafe_b64encode(_CURSOR_VERSION.to_bytes(1) + before.to_bytes(_SEQUENCE_BYTES)).decode()

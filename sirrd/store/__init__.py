@@ -38,12 +38,22 @@ class Rotation(Protocol):
         """
         ...
 
+    async def renew(self, *, by: Caller) -> bool:
+        """Name and audit with new inner keys from now on, unless those of now were made under the first master key.
+
+        What attempts have left is over; secrets go on to be found under the older keys until they have moved.
+
+        Returns:
+            Whether new ones were made.
+        """
+        ...
+
     async def remaining(self) -> int:
-        """Return how many records are sealed under another master key than the first."""
+        """Return how many records are under another master key than the first, or under older inner keys."""
         ...
 
     async def has_older_keys(self) -> bool:
-        """Tell whether another master key than the first has to be kept."""
+        """Tell whether another master key than the first, or the index of older inner keys, is still needed."""
         ...
 
     async def move(self, *, after: int, by: Caller) -> int | None:

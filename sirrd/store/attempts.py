@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from sirrd.errors import AttemptOver, Gone, TooManyRepeats
-from sirrd.keyring import ERASED_DELIVERY, Keyring, SealedRecord, key_id_of
+from sirrd.keyring import ERASED_DELIVERY, Keyring, Names, SealedRecord, key_id_of
 from sirrd.model import Attempt, BareKey, Target
 from sirrd.store import statements
 from sirrd.store.slots import DELIVERIES, Slots
@@ -67,16 +67,24 @@ class Attempts:
 
     def find(self, transaction: Transaction, target: Target, attempt: Attempt) -> Known | None:
         """Return what is known of an attempt at a secret, or None; either takes the same steps."""
-        if isinstance(target, BareKey):
-            arguments = {"bare": self._keyring.bare_lookup(target), "now": transaction.now}
-            candidates = transaction.execute(statements.CANDIDATES_OF_BARE_KEY, arguments).fetchall()
-        else:
-            arguments = {"lookup": self._keyring.lookup(target), "now": transaction.now}
-            candidates = transaction.execute(statements.CANDIDATES, arguments).fetchall()
+        keyring, now = self._keyring, transaction.now
+        candidates = [row for names in keyring.every_names() for row in self._candidates(transaction, target, names)]
+        # Older keys have named attempts that are still remembered.
+        every = (keyring.names, *(names for names in keyring.older if now < (names.ended_at or 0) + REMEMBERED_SECONDS))
         for (secret,) in candidates or [(_NO_SECRET,)]:
-            for row in transaction.execute(statements.KNOWN, (self._keyring.attempt_hash(secret, attempt),)).fetchall():
-                return Known(*row)
+            for names in every:
+                hashed = names.attempt_hash(secret, attempt)
+                for row in transaction.execute(statements.KNOWN, (hashed,)).fetchall():
+                    return Known(*row)
         return None
+
+    def _candidates(self, transaction: Transaction, target: Target, names: Names) -> list[Any]:
+        """Return what an attempt may have read that is named so: rows of a sequence number."""
+        if isinstance(target, BareKey):
+            arguments = {"bare": names.bare_lookup(target), "now": transaction.now}
+            return transaction.execute(statements.CANDIDATES_OF_BARE_KEY, arguments).fetchall()
+        arguments = {"lookup": names.lookup(target), "now": transaction.now}
+        return transaction.execute(statements.CANDIDATES, arguments).fetchall()
 
     def read_before(self, transaction: Transaction, known: Known, attempt: Attempt) -> SealedRecord:
         """Return what an attempt has read, to be opened again.
@@ -92,7 +100,7 @@ class Attempts:
         if not rows:
             raise Gone
         row = Row(*rows[0])
-        fingerprint = self._keyring.fingerprint(row.lookup)
+        fingerprint = self._keyring.names_of(row.generation).fingerprint(row.lookup)
         if transaction.now >= known.ends_at:
             raise AttemptOver(fingerprint)
         if known.repeats >= MOST_REPEATS:

@@ -16,7 +16,7 @@ from typing import Final
 import aiosqlite
 
 from sirrd.errors import BadFolder
-from sirrd.keyring import InnerKeys, MasterKeys, key_id_of
+from sirrd.keyring import MasterKeys
 from sirrd.store.inspection import Guarded, drop_statistics, inspect, is_sound
 from sirrd.store.migrate import migrate
 
@@ -150,28 +150,6 @@ def options_to_read(path: Path) -> str:
     """
     alone = not any(path.with_name(path.name + suffix).exists() for suffix in SIDE_FILES)
     return "mode=ro&immutable=1" if alone else "mode=ro"
-
-
-def settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> InnerKeys:
-    """Return the inner keys, making those of a new database; note the first master key before a row uses it."""
-    with connection:
-        connection.execute("BEGIN IMMEDIATE")
-        row = connection.execute("SELECT sealed FROM inner_keys").fetchone()
-        if row is None:
-            inner = InnerKeys.make(masters.entropy)
-            connection.execute("INSERT INTO inner_keys (id, sealed) VALUES (1, ?)", (masters.seal_inner(inner),))
-        else:
-            inner = masters.open_inner(row[0])
-            if key_id_of(row[0]) != masters.first.id:
-                # Whatever becomes of older keys, these must open with the first.
-                changed = connection.execute("UPDATE inner_keys SET sealed = ?", (masters.seal_inner(inner),))
-                if changed.rowcount != 1:
-                    raise BadFolder("the database holds its inner keys more than once")
-        connection.execute(
-            "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
-            (masters.first.id, masters.check_value()),
-        )
-    return inner
 
 
 def free_pages(connection: sqlite3.Connection) -> int:

@@ -12,6 +12,7 @@ from sirrd.keyring import key_id_of
 from sirrd.store import statements
 from sirrd.store.connections import options_to_read
 from sirrd.store.inspection import Guarded, inspect
+from sirrd.store.migrate import migrations
 
 
 class Needs(NamedTuple):
@@ -20,12 +21,14 @@ class Needs(NamedTuple):
     Attributes:
         first: The one that seals.
         noted: Those that have a check value, so that no start goes on without them.
-        used: Those that a secret, or the inner keys, are sealed under.
+        used: Those that a secret, or inner keys, are sealed under.
+        renewed_under: The one that was first when the inner keys were made, or None if nothing says so.
     """
 
     first: bytes
     noted: frozenset[bytes]
     used: frozenset[bytes]
+    renewed_under: bytes | None
 
     @property
     def every(self) -> frozenset[bytes]:
@@ -45,12 +48,16 @@ def needs_of(path: Path) -> Needs:
             sqlite3.connect(address, uri=True, isolation_level=None, factory=Guarded)
         ) as connection:
             connection.execute("BEGIN")
-            inner = connection.execute("SELECT sealed FROM inner_keys").fetchone() if inspect(connection) else None
+            version = inspect(connection)
+            inner = connection.execute("SELECT * FROM inner_keys").fetchone() if version else None
             if inner is None:
                 raise BadFolder("the database in the data folder holds no keys yet", hint="start the daemon once")
             noted = connection.execute("SELECT key_id FROM master_key").fetchall()
-            used = connection.execute(statements.KEYS_IN_USE).fetchall()
+            # An older release has no older inner keys, and does not say when those of now were made.
+            is_newest = version == len(migrations())
+            used = connection.execute(statements.KEYS_IN_USE if is_newest else statements.KEYS_OF_SECRETS).fetchall()
     except sqlite3.Error as error:
         raise BadFolder(f"the database cannot be read: {error.sqlite_errorname}") from None
-    first = key_id_of(inner[0])
-    return Needs(first, frozenset(id_ for (id_,) in noted), frozenset({first, *(id_ for (id_,) in used)}))
+    first, renewed_under = key_id_of(inner[1]), inner[3] if is_newest else None
+    in_use = frozenset({first, *(id_ for (id_,) in used)})
+    return Needs(first, frozenset(id_ for (id_,) in noted), in_use, renewed_under)

@@ -18,8 +18,8 @@ from typing import Any
 import aiosqlite
 
 from sirrd.errors import AmbiguousKey, Gone, Unavailable, Unreadable
-from sirrd.keyring import ERASED_SALT, Keyring, SealedRecord
-from sirrd.model import BareKey, Identity, Metadata, Target, Terms
+from sirrd.keyring import Keyring, Names
+from sirrd.model import BareKey, Identity, Metadata, Target
 from sirrd.store import Page, statements
 from sirrd.store.connections import connect_look_up, connect_reader
 from sirrd.store.timeline import Timeline
@@ -66,17 +66,35 @@ class Queries:
         if may_share():
             self._begin_turn()
         now = self._timeline.now()
+        names = self._keyring.names
+        if self._keyring.moving:
+            return await self._peek_among(target, self._keyring.every_names(), now)
         if isinstance(target, Identity):
-            lookup = self._keyring.lookup(target)
+            lookup = names.lookup(target)
         else:
-            rows = await self._look_up(statements.BARE, {"bare": self._keyring.bare_lookup(target), "now": now})
-            lookup = only(rows)
+            lookup = only(await self._look_up(statements.BARE, {"bare": names.bare_lookup(target), "now": now}))
         for row in await self._look_up(statements.PEEK, {"lookup": lookup, "now": now}):
-            metadata = self._describe(row)
-            if isinstance(target, BareKey) and (metadata.org is None or metadata.name != target.name):
-                raise Unreadable(metadata.fingerprint)
-            return metadata
-        raise Gone(self._keyring.fingerprint(lookup))
+            return self._described(row, target)
+        raise Gone(names.fingerprint(lookup))
+
+    async def _peek_among(self, target: Target, every: tuple[Names, ...], now: int) -> Metadata:
+        """Look under several generations of inner keys at once: between two looks the secret could move."""
+        if isinstance(target, Identity):
+            where, places = statements.PEEK_ANY, statements.named([names.lookup(target) for names in every])
+        else:
+            where, places = statements.PEEK_BARE_ANY, statements.named([names.bare_lookup(target) for names in every])
+        rows = await self._look_up(where.format(places=statements.among(places)), {"now": now, **places})
+        if isinstance(target, BareKey):
+            only([row[1:2] for row in rows])
+        for row in rows:
+            return self._described(row, target)
+        raise Gone(every[0].fingerprint(every[0].lookup(target)) if isinstance(target, Identity) else None)
+
+    def _described(self, row: Sequence[Any], target: Target) -> Metadata:
+        metadata = self._describe(row)
+        if isinstance(target, BareKey) and (metadata.org is None or metadata.name != target.name):
+            raise Unreadable(metadata.fingerprint)
+        return metadata
 
     async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
         """See `Store.page`."""
@@ -85,13 +103,20 @@ class Queries:
             "now": self._timeline.now(),
             "limit": limit + 1,
         }
-        if org is not None:
-            arguments["org"] = self._keyring.org_lookup(org)
-        rows = await self.fetch(statements.PAGE.format(of_org="" if org is None else "AND org = :org"), arguments)
+        rows = await self._page_rows(org, arguments)
         more = len(rows) > limit
         rows = rows[:limit]
         metadata = [described for row in rows if (described := self._describe_if_readable(row, org)) is not None]
         return Page(metadata, rows[-1][0] if more else None)
+
+    async def _page_rows(self, org: str | None, arguments: dict[str, Any]) -> list[Any]:
+        """Return the rows of a page; looked for again if secrets began to move to other inner keys meanwhile."""
+        while True:
+            names = self._keyring.names
+            places = None if org is None else statements.named(self._keyring.org_lookups(org))
+            rows = await self.fetch(statements.page(places), {**arguments, **(places or {})})
+            if places is None or names is self._keyring.names:
+                return rows
 
     def _describe_if_readable(self, row: Sequence[Any], org: str | None) -> Metadata | None:
         """Return what a list, of one org or of all, says of a row; what is not what it says is left out, loudly."""
@@ -99,17 +124,18 @@ class Queries:
             metadata = self._describe(row)
             if org is None or metadata.org == org:
                 return metadata
-        fingerprint = self._keyring.fingerprint(row[1])
+        fingerprint = self._keyring.names_of(row[-1]).fingerprint(row[1])
         logger.error("UNREADABLE: the record of %s does not open and is left out of a list", fingerprint)
         return None
 
     def _describe(self, row: Sequence[Any]) -> Metadata:
         """Return the metadata in a row of `PEEK` or `PAGE`; that its label opens proves that the terms are its own."""
-        _, lookup, salt, created_at, expires_at, max_reads, delete, lock, read_count, label = row
-        terms = Terms(created_at, expires_at, max_reads, bool(delete), lock)
-        identity = self._keyring.open_label(SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms))
+        record, names = statements.described(row), self._keyring.names
+        identity = self._keyring.open_label(record)
+        # What has not moved yet is called what it will be.
+        lookup = record.lookup if record.generation == names.number else names.lookup(identity)
         return Metadata(
-            identity.name, identity.org, self._keyring.fingerprint(lookup), self._timeline.show(terms), read_count
+            identity.name, identity.org, names.fingerprint(lookup), self._timeline.show(record.terms), row[8]
         )
 
     def _begin_turn(self) -> None:

@@ -15,8 +15,11 @@ from sirrd.keyring import Keyring, MasterKeys, key_id_of
 from sirrd.model import Caller
 from sirrd.store import statements
 from sirrd.store.attempts import Attempts
+from sirrd.store.inner import renew_keys, seal_again
+from sirrd.store.places import Places
 from sirrd.store.queries import Queries
 from sirrd.store.statements import Row
+from sirrd.store.trail import ChainedTrail
 from sirrd.store.writer import Transaction, Writer
 
 logger = logging.getLogger(__name__)
@@ -25,11 +28,22 @@ logger = logging.getLogger(__name__)
 class SqliteRotation:
     """The `Rotation` of the embedded store."""
 
-    def __init__(self, *, writer: Writer, queries: Queries, keyring: Keyring, attempts: Attempts) -> None:
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        queries: Queries,
+        keyring: Keyring,
+        trail: ChainedTrail,
+        attempts: Attempts,
+        places: Places,
+    ) -> None:
         self._writer = writer
         self._queries = queries
         self._keyring = keyring
+        self._trail = trail
         self._attempts = attempts
+        self._places = places
         self._adopted = 0
 
     async def adopt(self, masters: MasterKeys) -> bool:
@@ -40,8 +54,7 @@ class SqliteRotation:
         def unit(transaction: Transaction) -> None:
             for (check_value,) in transaction.execute("SELECT check_value FROM master_key").fetchall():
                 masters.verify(check_value)
-            ((sealed,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
-            transaction.change("UPDATE inner_keys SET sealed = ?", (masters.seal_inner(masters.open_inner(sealed)),))
+            seal_again(transaction.execute, masters)
             transaction.execute(
                 "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (masters.first.id, masters.check_value()),
@@ -54,6 +67,11 @@ class SqliteRotation:
         self._keyring.use(masters)
         return True
 
+    async def renew(self, *, by: Caller) -> bool:
+        """See `Rotation.renew`."""
+        self._adopted += 1
+        return await self._writer.between(lambda connection: renew_keys(connection, self._keyring, self._trail, by=by))
+
     async def remaining(self) -> int:
         """See `Rotation.remaining`."""
         ((count,),) = await self._queries.fetch(statements.REMAINING, {"key": self._keyring.first_id})
@@ -61,8 +79,9 @@ class SqliteRotation:
 
     async def has_older_keys(self) -> bool:
         """See `Rotation.has_older_keys`."""
-        ((count,),) = await self._queries.fetch(statements.OLDER_KEYS, {"key": self._keyring.first_id})
-        return bool(count)
+        ((older,),) = await self._queries.fetch(statements.OLDER_KEYS, {"key": self._keyring.first_id})
+        ((moving,),) = await self._queries.fetch(statements.MOVING, {})
+        return bool(older or moving)
 
     async def move(self, *, after: int, by: Caller) -> int | None:
         """See `Rotation.move`."""
@@ -90,9 +109,14 @@ class SqliteRotation:
         """Reseal one record, if it is still there and still under an older key; return how many were moved."""
         for found in transaction.execute(statements.BY_NUMBER, (number,)).fetchall():
             row = Row(*found)
-            if {key_id_of(row.label), key_id_of(row.sealed)} == {self._keyring.first_id}:
+            is_named = row.generation == self._keyring.names.number
+            if is_named and {key_id_of(row.label), key_id_of(row.sealed)} == {self._keyring.first_id}:
                 return 0
             try:
+                if not is_named:
+                    identity, plaintext = self._keyring.open_label(row.record), self._keyring.open_value(row.record)
+                    self._places.take_along(transaction, row, identity, plaintext)
+                    return 1
                 new = self._keyring.rewrap(row.record)
             except Unreadable as error:
                 logger.error("UNREADABLE: the record of %s does not open and cannot be moved", error.fingerprint)
@@ -110,8 +134,11 @@ class SqliteRotation:
         def unit(transaction: Transaction) -> bool:
             ((inner,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
             # What was counted above says nothing any more if another key came first meanwhile.
-            if key_id_of(inner) != first or self._adopted != adopted:
+            older_inner = transaction.execute("SELECT sealed FROM older_inner_keys").fetchall()
+            under = {key_id_of(inner), *(key_id_of(sealed) for (sealed,) in older_inner)}
+            if under != {first} or self._adopted != adopted:
                 return False
+            transaction.execute(statements.MOVED, ())
             self._attempts.end_under_older(transaction, first)
             ((older,),) = transaction.execute(statements.OLDER_KEYS, {"key": first}).fetchall()
             transaction.change(statements.FORGET_OLDER_KEYS, (first,), rows=older)
@@ -119,3 +146,5 @@ class SqliteRotation:
 
         if not await self._writer.submit(unit, own=True):
             raise Unavailable
+        if self._adopted == adopted:
+            self._keyring.moved()

@@ -37,7 +37,7 @@ from sirrd.errors import (
 from sirrd.events import Action, Event
 from sirrd.keyring import Keyring, MasterKeys, SealedRecord
 from sirrd.locks import Unlock, refuse
-from sirrd.model import Amendment, Attempt, BareKey, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
+from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
 from sirrd.store import Page, statements
 from sirrd.store.attempts import Attempts, Known
 from sirrd.store.connections import (
@@ -48,14 +48,15 @@ from sirrd.store.connections import (
     connect_writer,
     free_pages,
     persist_wal,
-    settle_keys,
     vacuum_some,
 )
-from sirrd.store.queries import Queries, only
+from sirrd.store.inner import settle_keys
+from sirrd.store.places import Places
+from sirrd.store.queries import Queries
 from sirrd.store.rotation import SqliteRotation
 from sirrd.store.slots import Slots
 from sirrd.store.statements import Row
-from sirrd.store.timeline import Timeline, resume
+from sirrd.store.timeline import resume
 from sirrd.store.trail import ChainedTrail
 from sirrd.store.writer import LONG_VALUE_BYTES, NeedsThread, Transaction, Writer, miscounted
 
@@ -86,7 +87,7 @@ class SqliteStore:
         writer: Writer,
         writing: sqlite3.Connection,
         queries: Queries,
-        timeline: Timeline,
+        trail: ChainedTrail,
         min_free_bytes: int,
         redelivery_seconds: int,
     ) -> None:
@@ -95,17 +96,20 @@ class SqliteStore:
         self._writer = writer
         self._writing = writing
         self._queries = queries
-        self._timeline = timeline
+        self._timeline = trail.timeline
         self._loop = asyncio.get_running_loop()
         self._marking: asyncio.Future[None] | None = None
-        timeline.on_jump = self._note_jump
+        self._timeline.on_jump = self._note_jump
         self._min_free_bytes = min_free_bytes
         self._measured_at = 0.0
         self._free_bytes = 0
         self._promised_bytes = 0
         self._slots = Slots()
         self._attempts = Attempts(keyring, redelivery_seconds=redelivery_seconds)
-        self.rotation = SqliteRotation(writer=writer, queries=queries, keyring=keyring, attempts=self._attempts)
+        self._places = Places(keyring, self._attempts)
+        self.rotation = SqliteRotation(
+            writer=writer, queries=queries, keyring=keyring, trail=trail, attempts=self._attempts, places=self._places
+        )
 
     @classmethod
     async def open(
@@ -139,11 +143,11 @@ class SqliteStore:
                 unless_opened.callback(writing.close)
                 bound_wal(writing, min_free_bytes)
                 is_sound = checkpoint(writing) and is_sound
-                keyring = Keyring(masters, settle_keys(writing, masters))
+                keyring = settle_keys(writing, masters)
                 timeline = resume(writing, clock)
                 queries = await Queries.open(path, keyring=keyring, timeline=timeline)
                 unless_opened.push_async_callback(queries.close)
-                trail = ChainedTrail(writing, keyring.audit_chain(), timeline)
+                trail = ChainedTrail(writing, keyring.audit_chain(), timeline, generation=keyring.names.number)
                 writer = Writer(writing, trail=trail, clock=timeline)
                 writer.health.in_doubt = not is_sound
                 unless_opened.pop_all()
@@ -158,7 +162,7 @@ class SqliteStore:
             writer=writer,
             writing=writing,
             queries=queries,
-            timeline=timeline,
+            trail=trail,
             min_free_bytes=min_free_bytes,
             redelivery_seconds=redelivery_seconds,
         )
@@ -174,13 +178,12 @@ class SqliteStore:
     ) -> Metadata:
         """See `Store.put`."""
         keyring = self._keyring
-        lookup = keyring.lookup(identity)
-        fingerprint = keyring.fingerprint(lookup)
-        bare = org = None
-        if identity.org is not None:
-            bare, org = keyring.bare_lookup(BareKey(identity.name)), keyring.org_lookup(identity.org)
 
         def unit(transaction: Transaction) -> Metadata:
+            # In here, since inner keys may be renewed while this waits.
+            names = keyring.names
+            lookup, bare, org = names.places(identity)
+            fingerprint = names.fingerprint(lookup)
             agreed = terms(transaction.now)
             if org is not None:
                 self._make_way(transaction, identity, lookup, fingerprint)
@@ -189,7 +192,8 @@ class SqliteStore:
             # A bool would go through the adapters of `sqlite3`, which takes longer than the insert.
             at, until, reads, burns, lock = agreed
             terms_of_row = (at, until, reads, int(burns), lock)
-            transaction.change(statements.INSERT, (lookup, bare, org, slot, *terms_of_row, record.label, record.sealed))
+            sealed = (record.label, record.sealed)
+            transaction.change(statements.INSERT, (lookup, bare, org, slot, *terms_of_row, *sealed, names.number))
             transaction.events.append(
                 Event(Action.CREATED, transaction.now, by, fingerprint, identity.org, identity.org and identity.name)
             )
@@ -199,14 +203,15 @@ class SqliteStore:
 
     def _make_way(self, transaction: Transaction, identity: Identity, lookup: bytes, fingerprint: str) -> None:
         """Free an org key that expired but was not pruned yet, or has burned; refuse one that is live."""
-        arguments = _arguments(transaction, lookup)
-        for slot, seq in transaction.execute(statements.REMOVE_EXPIRED, arguments).fetchall():
-            self._slots.erase(transaction, [slot])
-            self._attempts.forget(transaction, [seq])
-            transaction.events.append(Event(Action.EXPIRED, transaction.now, Caller("daemon"), fingerprint))
+        places = [lookup, *(names.lookup(identity) for names in self._keyring.moving)]
+        for arguments in [_arguments(transaction, place) for place in places]:
+            for slot, seq in transaction.execute(statements.REMOVE_EXPIRED, arguments).fetchall():
+                self._slots.erase(transaction, [slot])
+                self._attempts.forget(transaction, [seq])
+                transaction.events.append(Event(Action.EXPIRED, transaction.now, Caller("daemon"), fingerprint))
+            for (is_live,) in transaction.execute(statements.HOLDER, arguments).fetchall():
+                raise KeyExists(fingerprint) if is_live else NeedsThread
         self._attempts.forget_spent(transaction, identity)
-        for (is_live,) in transaction.execute(statements.HOLDER, arguments).fetchall():
-            raise KeyExists(fingerprint) if is_live else NeedsThread
 
     def claim(
         self, target: Target, *, by: Caller, unlock: Unlock = refuse, attempt: Attempt | None = None
@@ -216,9 +221,8 @@ class SqliteStore:
         def unit(transaction: Transaction) -> Opened:
             if attempt is not None and (known := self._attempts.find(transaction, target, attempt)) is not None:
                 return self._repeat(transaction, target, known, attempt, by)
-            arguments = _arguments(transaction, self._resolve(transaction, target))
-            fingerprint = self._keyring.fingerprint(arguments["lookup"])
-            rows = transaction.execute(statements.CLAIM, arguments).fetchall()
+            lookup, fingerprint = self._resolve(transaction, target)
+            rows = transaction.execute(statements.CLAIM, _arguments(transaction, lookup)).fetchall()
             if not rows:
                 raise Gone(fingerprint)
             row = Row(*rows[0])
@@ -232,6 +236,8 @@ class SqliteStore:
             plaintext = self._keyring.open_value(record)
             identity = self._identify(target, record, fingerprint)
             # Only from here on anything is written, under the whole condition once more.
+            if self._keyring.moving:
+                row = self._places.take_along(transaction, row, identity, plaintext)
             action = self._spend(transaction, row, burns=burns, attempt=attempt)
             _note(transaction, action, fingerprint, identity, by)
             return Opened(plaintext, fingerprint, target.name)
@@ -259,7 +265,7 @@ class SqliteStore:
     def _repeat(self, transaction: Transaction, target: Target, known: Known, attempt: Attempt, by: Caller) -> Opened:
         """Answer a known attempt again; only the first time it is a row of its own in the audit trail."""
         record = self._attempts.read_before(transaction, known, attempt)
-        fingerprint = self._keyring.fingerprint(record.lookup)
+        fingerprint = self._keyring.names_of(record.generation).fingerprint(record.lookup)
         plaintext = self._keyring.open_value(record)
         identity = self._identify(target, record, fingerprint)
         repeats = self._attempts.count_repeat(transaction, known)
@@ -276,12 +282,13 @@ class SqliteStore:
 
         await self._writer.submit(unit)
 
-    def _remove(self, transaction: Transaction, target: Target, arguments: dict[str, Any], by: Caller) -> str:
+    def _remove(
+        self, transaction: Transaction, target: Target, arguments: dict[str, Any], fingerprint: str, by: Caller
+    ) -> str:
         """Delete a live secret, erase its salt, and return its fingerprint."""
-        fingerprint = self._keyring.fingerprint(arguments["lookup"])
         rows = transaction.execute(statements.REMOVE, arguments).fetchall()
         if not rows:
-            raise self._refusal(transaction, arguments)
+            raise self._refusal(transaction, arguments, fingerprint)
         if len(rows) != 1:
             raise miscounted(len(rows), 1)
         row = Row(*rows[0])
@@ -291,9 +298,10 @@ class SqliteStore:
         _note(transaction, Action.DELETED, fingerprint, identity, by)
         return fingerprint
 
-    def _refusal(self, transaction: Transaction, arguments: dict[str, Any]) -> SecretError | NeedsThread:
+    def _refusal(
+        self, transaction: Transaction, arguments: dict[str, Any], fingerprint: str
+    ) -> SecretError | NeedsThread:
         """Return why a statement found nothing: it is not there, or too long for the event loop."""
-        fingerprint = self._keyring.fingerprint(arguments["lookup"])
         if transaction.execute(statements.HOLDER, arguments).fetchall() == [(1,)]:
             # On the thread no length is too long, so a live row cannot have been missed.
             return Unreadable(fingerprint) if transaction.on_thread else NeedsThread()
@@ -319,11 +327,11 @@ class SqliteStore:
         keyring = self._keyring
 
         def unit(transaction: Transaction) -> Metadata:
-            arguments = _arguments(transaction, self._resolve(transaction, target))
-            fingerprint = keyring.fingerprint(arguments["lookup"])
+            lookup, fingerprint = self._resolve(transaction, target)
+            arguments = _arguments(transaction, lookup)
             rows = transaction.execute(statements.FIND, arguments).fetchall()
             if not rows:
-                raise self._refusal(transaction, arguments)
+                raise self._refusal(transaction, arguments, fingerprint)
             row = Row(*rows[0])
             if row.delete:
                 raise NotAmendable(fingerprint)
@@ -334,6 +342,8 @@ class SqliteStore:
             if not isinstance(amendment.plaintext, Unset):
                 plaintext = amendment.plaintext
             agreed = terms(row.terms, transaction.now)
+            if keyring.moving:
+                row = self._places.take_along(transaction, row, identity, plaintext)
             # A fresh salt in the same slot: what the old terms were bound to can never be opened again.
             new = keyring.seal(row.lookup, identity, plaintext, agreed)
             transaction.change(statements.RESALT, (new.salt, row.slot))
@@ -352,8 +362,8 @@ class SqliteStore:
 
         def unit(transaction: Transaction) -> str | Gone:
             try:
-                arguments = _arguments(transaction, self._resolve(transaction, target))
-                return self._remove(transaction, target, arguments, by)
+                lookup, fingerprint = self._resolve(transaction, target)
+                return self._remove(transaction, target, _arguments(transaction, lookup), fingerprint, by)
             except Gone as gone:
                 # What is raised undoes what the unit has written, so this is raised after the commit.
                 self._attempts.forget_spent(transaction, target)
@@ -365,13 +375,13 @@ class SqliteStore:
         """See `Store.destroy`."""
 
         def unit(transaction: Transaction) -> str | Gone:
-            arguments = _arguments(transaction, self._resolve(transaction, target))
-            fingerprint = self._keyring.fingerprint(arguments["lookup"])
+            lookup, fingerprint = self._resolve(transaction, target)
+            arguments = _arguments(transaction, lookup)
             # Looked at first, since a refusal after a write would cost everyone in the batch.
             rows = transaction.execute(statements.FIND, arguments).fetchall()
             if not rows:
-                refusal = self._refusal(transaction, arguments)
-                if isinstance(refusal, Gone) and self._has_spent(transaction, arguments, unlock):
+                refusal = self._refusal(transaction, arguments, fingerprint)
+                if isinstance(refusal, Gone) and self._has_spent(transaction, arguments, fingerprint, unlock):
                     self._attempts.forget_spent(transaction, target)
                     return refusal
                 raise refusal
@@ -379,25 +389,23 @@ class SqliteStore:
             if row.lock is None:
                 raise Unauthorised
             unlock(row.lock, fingerprint, transaction.now)
-            return self._remove(transaction, target, arguments, by)
+            return self._remove(transaction, target, arguments, fingerprint, by)
 
         return _raised(await self._writer.submit(unit))
 
-    def _has_spent(self, transaction: Transaction, arguments: dict[str, Any], unlock: Unlock) -> bool:
+    def _has_spent(self, transaction: Transaction, arguments: dict[str, Any], fingerprint: str, unlock: Unlock) -> bool:
         """Tell whether a locked secret has burned whose proof was shown; nothing of that is told to whoever asks."""
         for (lock,) in transaction.execute(statements.SPENT_LOCK, arguments).fetchall():
             with contextlib.suppress(SecretError):
                 if lock is not None:
-                    unlock(lock, self._keyring.fingerprint(arguments["lookup"]), transaction.now)
+                    unlock(lock, fingerprint, transaction.now)
                     return True
         return False
 
     async def prune(self, *, org: str | None, by: Caller, before: int | None = None, gently: bool = True) -> int:
         """See `Store.prune`."""
         # The plus keeps SQLite from going through all secrets of the org rather than through those that expired.
-        of_org = "" if org is None else "AND +org = :org"
-        statement, any_left = statements.PRUNE.format(of_org=of_org), statements.EXPIRED.format(of_org=of_org)
-        arguments: dict[str, Any] = {} if org is None else {"org": self._keyring.org_lookup(org)}
+        arguments: dict[str, Any] = {}
 
         rests = gently and time.monotonic() - self._writer.last_short_at < _QUIET_SECONDS
         # For one org each batch goes through what has expired in all: the fewer there are, the better.
@@ -406,14 +414,14 @@ class SqliteStore:
         def unit(transaction: Transaction) -> tuple[int, float]:
             began = time.monotonic()
             now = transaction.now if before is None else before
+            places = {} if org is None else statements.named(self._keyring.org_lookups(org))
+            arguments.update(places)
+            of_org = f"AND +org IN ({statements.among(places)})" if places else ""
+            statement, any_left = statements.PRUNE.format(of_org=of_org), statements.EXPIRED.format(of_org=of_org)
             rows = transaction.execute(statement, {"now": now, **arguments}).fetchall()
             if not rows and transaction.execute(any_left, {"now": now, **arguments}).fetchall():
                 raise miscounted(0, 1)
-            self._slots.erase(transaction, [slot for _, slot, _ in rows])
-            self._attempts.forget(transaction, [seq for _, _, seq in rows])
-            transaction.events += [
-                Event(Action.EXPIRED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _, _ in rows
-            ]
+            self._end_rows(transaction, rows, Action.EXPIRED, by)
             return len(rows), time.monotonic() - began
 
         pruned, took = await self._writer.submit(unit, long=True, own=by.kind == "daemon")
@@ -428,12 +436,8 @@ class SqliteStore:
             rows = transaction.execute(statements.LIMITED, {"after": after}).fetchall()
             if not rows and transaction.execute(statements.ANY_LIMITED, ()).fetchall():
                 raise miscounted(0, 1)
-            self._slots.erase(transaction, [slot for _, slot, _ in rows])
-            self._attempts.forget(transaction, [seq for _, _, seq in rows])
-            transaction.events += [
-                Event(Action.DELETED, transaction.now, by, self._keyring.fingerprint(lookup)) for lookup, _, _ in rows
-            ]
-            return len(rows), max((seq for _, _, seq in rows), default=after)
+            self._end_rows(transaction, rows, Action.DELETED, by)
+            return len(rows), max((seq for _, _, seq, _ in rows), default=after)
 
         return await self._writer.submit(unit, long=True)
 
@@ -447,12 +451,18 @@ class SqliteStore:
         if events:
             await self._writer.submit(lambda transaction: transaction.events.extend(events), long=True, own=True)
 
-    def _resolve(self, transaction: Transaction, target: Target) -> bytes:
-        """Return the lookup of a target; a bare key is resolved inside the unit that uses it."""
-        if isinstance(target, Identity):
-            return self._keyring.lookup(target)
-        found = {"bare": self._keyring.bare_lookup(target), "now": transaction.now}
-        return only(transaction.execute(statements.BARE, found).fetchall())
+    def _end_rows(self, transaction: Transaction, rows: Sequence[Sequence[Any]], action: Action, by: Caller) -> None:
+        """Erase what is left of secrets whose rows were deleted, and note it: rows of lookup, slot, seq, generation."""
+        self._slots.erase(transaction, [slot for _, slot, _, _ in rows])
+        self._attempts.forget(transaction, [seq for _, _, seq, _ in rows])
+        transaction.events += [
+            Event(action, transaction.now, by, self._keyring.names_of(generation).fingerprint(lookup))
+            for lookup, _, _, generation in rows
+        ]
+
+    def _resolve(self, transaction: Transaction, target: Target) -> tuple[bytes, str]:
+        """Return the lookup of a target, and its fingerprint; a bare key is resolved inside the unit that uses it."""
+        return self._places.resolve(transaction, target)
 
     # Queries.
 

@@ -7,7 +7,8 @@ that finds a secret asks for its life (I9) and leaves values longer than `:longe
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from sirrd.keyring import ERASED_SALT, KEY_ID_BYTES, SealedRecord
 from sirrd.model import Terms
@@ -19,13 +20,14 @@ ROTATION_BATCH: Final = 64
 ROTATION_BATCH_BYTES: Final = 1024 * 1024
 _SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
 _COLUMNS: Final = (
-    f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed'
+    f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label,'
+    " generation, sealed"
 )
 _LIVE: Final = "(expires_at IS NULL OR expires_at > :now)"
 _SHORT: Final = "length(sealed) <= :longest"
 CLAIM: Final = f"""
     SELECT seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label,
-           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+           generation, CASE WHEN {_SHORT} THEN sealed ELSE x'' END
     FROM secret WHERE lookup = :lookup AND {_LIVE}"""
 COUNT: Final = f"""
     UPDATE secret SET read_count = read_count + 1
@@ -39,6 +41,7 @@ REMOVE: Final = f"DELETE FROM secret WHERE lookup = :lookup AND {_LIVE} AND {_SH
 REMOVE_EXPIRED: Final = f"DELETE FROM secret WHERE lookup = :lookup AND NOT {_LIVE} AND {_SHORT} RETURNING slot, seq"
 HOLDER: Final = f"SELECT {_LIVE} FROM secret WHERE lookup = :lookup"
 BARE: Final = f"SELECT lookup FROM secret WHERE bare = :bare AND {_LIVE} LIMIT 2"
+HOLDS: Final = "SELECT 1 FROM secret WHERE lookup = ?"
 ERASE: Final = "UPDATE slot SET salt = ?, free = 1 WHERE id = ?"
 SLOT: Final = "SELECT 1 FROM slot WHERE id = ?"
 FREE: Final = "SELECT id FROM slot WHERE free = 1 LIMIT ?"
@@ -48,18 +51,23 @@ RESALT: Final = "UPDATE slot SET salt = ? WHERE id = ?"
 # A number above that of every secret there is, those included that have burned and can still be delivered again.
 INSERT: Final = """
     INSERT INTO secret
-        (seq, lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed)
+        (seq, lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed,
+         generation)
     VALUES (
         1 + max(ifnull((SELECT max(seq) FROM secret), 0), ifnull((SELECT max(seq) FROM spent), 0)),
-        ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
+        ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"""
 AMEND: Final = """
     UPDATE secret SET expires_at = ?, max_reads = ?, lock = ?, read_count = 0, label = ?, sealed = ? WHERE seq = ?"""
 _METADATA: Final = """
-    SELECT secret.seq, lookup, slot.salt, created_at, expires_at, max_reads, "delete", lock, read_count, label
+    SELECT secret.seq, lookup, slot.salt, created_at, expires_at, max_reads, "delete", lock, read_count, label,
+           generation
     FROM secret LEFT JOIN slot ON slot.id = secret.slot"""
 PEEK: Final = f"{_METADATA} WHERE lookup = :lookup AND {_LIVE}"
 PAGE: Final = f"""{_METADATA}
     WHERE secret.seq < :before AND {_LIVE} {{of_org}} ORDER BY secret.seq DESC LIMIT :limit"""
+# While secrets move to other inner keys: one statement, so that none is missed between two.
+PEEK_ANY: Final = f"{_METADATA} WHERE lookup IN ({{places}}) AND {_LIVE}"
+PEEK_BARE_ANY: Final = f"{_METADATA} WHERE bare IN ({{places}}) AND {_LIVE} LIMIT 2"
 # Run twice, it leaves everything as it was and yet writes: SQLite writes nothing where a value is set to what it is.
 PROBE: Final = "UPDATE audit_chain SET length = ~length WHERE id = (SELECT max(id) FROM audit_chain)"
 PRUNE: Final = f"""
@@ -70,19 +78,27 @@ PRUNE: Final = f"""
         SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM expired
     )
     DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
-    RETURNING lookup, slot, seq"""
+    RETURNING lookup, slot, seq, generation"""
 EXPIRED: Final = """
     SELECT 1 FROM secret WHERE expires_at IS NOT NULL AND expires_at <= :now {of_org} ORDER BY expires_at LIMIT 1"""
 _KEY_OF_LABEL: Final = f"substr(label, 2, {KEY_ID_BYTES})"
 _KEY_OF_VALUE: Final = f"substr(sealed, 2, {KEY_ID_BYTES})"
-_OLDER: Final = f"({_KEY_OF_LABEL} != :key OR {_KEY_OF_VALUE} != :key)"
-KEYS_IN_USE: Final = f"SELECT DISTINCT {_KEY_OF_LABEL} FROM secret UNION SELECT DISTINCT {_KEY_OF_VALUE} FROM secret"
+_OLDER: Final = f"""(
+    {_KEY_OF_LABEL} != :key OR {_KEY_OF_VALUE} != :key OR generation != (SELECT generation FROM inner_keys))"""
+KEYS_OF_SECRETS: Final = f"""
+    SELECT DISTINCT {_KEY_OF_LABEL} FROM secret UNION SELECT DISTINCT {_KEY_OF_VALUE} FROM secret"""
+KEYS_IN_USE: Final = f"{KEYS_OF_SECRETS} UNION SELECT DISTINCT {_KEY_OF_VALUE} FROM older_inner_keys"
 REMAINING: Final = f"SELECT count(*) FROM secret WHERE {_OLDER}"
 NEXT_OLDER: Final = f"""
     SELECT seq, length(sealed) FROM secret WHERE seq > :after AND {_OLDER} ORDER BY seq LIMIT {ROTATION_BATCH}"""
 BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM secret WHERE seq = ?"
 REWRAP: Final = "UPDATE secret SET label = ?, sealed = ? WHERE seq = ? AND sealed = ?"
+MOVE: Final = """
+    UPDATE secret SET lookup = ?, bare = ?, org = ?, generation = ?, label = ?, sealed = ?
+    WHERE seq = ? AND lookup = ? AND sealed = ?"""
 OLDER_KEYS: Final = "SELECT count(*) FROM master_key WHERE key_id != :key"
+MOVING: Final = "SELECT count(*) FROM older_inner_keys WHERE moving"
+MOVED: Final = "UPDATE older_inner_keys SET moving = 0 WHERE moving"
 ANY_LIMITED: Final = "SELECT 1 FROM secret WHERE max_reads IS NOT NULL LIMIT 1"
 FORGET_OLDER_KEYS: Final = "DELETE FROM master_key WHERE key_id != ?"
 LIMITED: Final = f"""
@@ -93,7 +109,7 @@ LIMITED: Final = f"""
         SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM limited
     )
     DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
-    RETURNING lookup, slot, seq"""
+    RETURNING lookup, slot, seq, generation"""
 # Attempts. What they have read is in `secret` or, once it has burned, in `spent`, under the same number.
 _CANDIDATES: Final = f"""
     SELECT seq FROM secret WHERE {{name}} AND {_LIVE}
@@ -105,11 +121,11 @@ KNOWN: Final = """
     FROM attempt LEFT JOIN delivery ON delivery.id = attempt.delivery WHERE hash = ?"""
 READ_BEFORE: Final = f"""
     SELECT seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label,
-           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+           generation, CASE WHEN {_SHORT} THEN sealed ELSE x'' END
     FROM secret WHERE seq = :seq AND {_LIVE}
     UNION ALL
     SELECT seq, lookup, 0, NULL, created_at, expires_at, max_reads, 1, lock, max_reads, label,
-           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+           NULL, CASE WHEN {_SHORT} THEN sealed ELSE x'' END
     FROM spent WHERE seq = :seq AND {_LIVE}"""
 KEEP_SPENT: Final = """
     INSERT INTO spent (seq, lookup, bare, created_at, expires_at, max_reads, lock, label, sealed)
@@ -156,6 +172,29 @@ AUDIT: Final = """
 CHAIN: Final = "UPDATE audit_chain SET head = ?, length = ? WHERE id = ?"
 
 
+def named(places: Sequence[bytes]) -> dict[str, bytes]:
+    """Return arguments for as many places in a blind index as there are; usually one."""
+    return {f"place{number}": place for number, place in enumerate(places)}
+
+
+def among(places: Mapping[str, bytes]) -> str:
+    """Return what stands in a statement for such arguments."""
+    return ", ".join(f":{name}" for name in places)
+
+
+def page(places: Mapping[str, bytes] | None) -> str:
+    """Return the statement for a page of all secrets, or of those of an org, which stand in those places.
+
+    Each place has an index in the order of the list, so however large an org is, a page is all that is sorted.
+    """
+    if places is None:
+        return PAGE.format(of_org="")
+    pages = [PAGE.format(of_org=f"AND org = :{name}") for name in places]
+    if len(pages) == 1:
+        return pages[0]
+    return " UNION ALL ".join(f"SELECT * FROM ({each})" for each in pages) + " ORDER BY 1 DESC LIMIT :limit"
+
+
 class Row(NamedTuple):
     """A row of the table `secret`, as `_COLUMNS` names them."""
 
@@ -170,6 +209,7 @@ class Row(NamedTuple):
     lock: bytes | None
     read_count: int
     label: bytes
+    generation: int | None
     sealed: bytes
 
     def __repr__(self) -> str:
@@ -183,4 +223,11 @@ class Row(NamedTuple):
     @property
     def record(self) -> SealedRecord:
         """What the keyring can open; a row whose slot is missing has no salt, and so does not open."""
-        return SealedRecord(self.lookup, self.salt or ERASED_SALT, self.sealed, self.label, self.terms)
+        return SealedRecord(self.lookup, self.salt or ERASED_SALT, self.sealed, self.label, self.terms, self.generation)
+
+
+def described(row: Sequence[Any]) -> SealedRecord:
+    """Return the record in a row of `PEEK` or `PAGE`, without its value."""
+    _, lookup, salt, created_at, expires_at, max_reads, delete, lock, _, label, generation = row
+    terms = Terms(created_at, expires_at, max_reads, bool(delete), lock)
+    return SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms, generation)

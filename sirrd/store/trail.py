@@ -13,18 +13,38 @@ from sirrd.store.writer import miscounted
 
 
 class ChainedTrail:
-    """Appends the audit rows of each batch to this start's chain."""
+    """Appends the audit rows of each batch to this start's chain; another one follows it when its key is renewed.
 
-    def __init__(self, connection: sqlite3.Connection, chain: AuditChain, timeline: Timeline) -> None:
-        self._chain = chain
-        self._timeline = timeline
-        self._head, self._length = chain.start, 0
+    Attributes:
+        timeline: Tells the store's time, and how it is shown.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, chain: AuditChain, timeline: Timeline, *, generation: int = 0
+    ) -> None:
+        self.timeline = timeline
         with connection:
-            cursor = connection.execute(
-                "INSERT INTO audit_chain (salt, started_at, head, length) VALUES (?, ?, ?, 0)",
-                (chain.salt, timeline.now() + timeline.offset, chain.start),
-            )
+            self._begin(connection, chain, generation)
+
+    def _begin(self, connection: sqlite3.Connection, chain: AuditChain, generation: int) -> None:
+        self._chain = chain
+        self._head, self._length = chain.start, 0
+        cursor = connection.execute(
+            "INSERT INTO audit_chain (salt, started_at, head, length, generation, previous) VALUES (?, ?, ?, 0, ?, ?)",
+            (chain.salt, self.timeline.now() + self.timeline.offset, chain.start, generation, chain.previous),
+        )
         self._id = cursor.lastrowid
+
+    def begin(self, connection: sqlite3.Connection, chain: AuditChain, *, generation: int) -> ChainedTrail:
+        """Begin another chain inside a transaction; `follow` makes it this one's once that is committed."""
+        begun = object.__new__(ChainedTrail)
+        begun.timeline = self.timeline
+        begun._begin(connection, chain, generation)
+        return begun
+
+    def follow(self, begun: ChainedTrail) -> None:
+        """Append to a chain that was begun, from now on."""
+        self._chain, self._head, self._length, self._id = begun._chain, begun._head, begun._length, begun._id
 
     def append(self, connection: sqlite3.Connection, events: list[Event]) -> Callable[[], None]:
         """See `Trail.append`.
@@ -32,7 +52,7 @@ class ChainedTrail:
         Raises:
             Unavailable: A row is not there after it was written; the batch is undone.
         """
-        if offset := self._timeline.offset:
+        if offset := self.timeline.offset:
             events = [each._replace(at=each.at + offset) for each in events]
         rows = self._chain.extend(self._head, self._length, events)
         if not rows:

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sirrd.errors import BadFolder
-from sirrd.keyring import ERASED_DELIVERY, ERASED_SALT, Keyring, MasterKeys, pack
+from sirrd.keyring import ERASED_DELIVERY, ERASED_SALT, MasterKeys, pack
 from sirrd.model import Identity
+from sirrd.store import statements
 from sirrd.store.connections import check_keys
+from sirrd.store.inner import read_keys
 from sirrd.store.inspection import Guarded, inspect, is_sound
 from sirrd.store.migrate import migrations
 
 CHUNK_BYTES: Final = 1 << 20
 _SHORTEST: Final = 8
+_HELD: Final = "SELECT 1 FROM {table} NOT INDEXED WHERE lookup IN ({under})"
 
 
 class Finding(NamedTuple):
@@ -73,14 +76,15 @@ def _rows(database: Path, identity: Identity, masters: MasterKeys) -> Iterator[F
             raise BadFolder(
                 "the database was made by an older release of sirrd", hint="start sirrd once: that brings it up to date"
             )
-        (sealed,) = connection.execute("SELECT sealed FROM inner_keys").fetchone()
-        lookup = Keyring(masters, masters.open_inner(sealed)).lookup(identity)
+        keyring = read_keys(connection, masters)
+        places = statements.named([names.lookup(identity) for names in (keyring.names, *keyring.older)])
+        under = statements.among(places)
         # What does not hang together may hide a row; so may an index that somebody has put in another's place.
         if not is_sound(connection):
             yield Finding(holds=False, text="the pages of the database do not hang together: it is damaged")
-        found = connection.execute("SELECT 1 FROM secret NOT INDEXED WHERE lookup = ?", (lookup,)).fetchall()
+        found = connection.execute(_HELD.format(table="secret", under=under), places).fetchall()
         yield Finding(not found, "a row stands under its index" if found else "no row stands under its index")
-        spent = connection.execute("SELECT 1 FROM spent NOT INDEXED WHERE lookup = ?", (lookup,)).fetchall()
+        spent = connection.execute(_HELD.format(table="spent", under=under), places).fetchall()
         told = "a reader can ask for it again, until its attempt ends" if spent else "no reader can ask for it again"
         yield Finding(not spent, told)
         yield _slots(connection)

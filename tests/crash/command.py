@@ -22,6 +22,10 @@ STATEMENTS: Final = {
     "the keys are noted": "INSERT INTO master_key",
     "a record moves": "UPDATE secret SET label",
     "older keys go": "DELETE FROM master_key",
+    "the inner keys are renewed": "INSERT INTO older_inner_keys",
+    "the chain begins": "INSERT INTO audit_chain (salt, started_at, head, length, generation, previous)",
+    "a secret moves": "UPDATE secret SET lookup",
+    "the older index goes": "UPDATE older_inner_keys SET moving",
 }
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sirrd.entropy import SystemEntropy
-from sirrd.keyring import ERASED_DELIVERY, ERASED_SALT, AuditRow, Keyring, MasterKeys, parse_master_keys
+from sirrd.keyring import ERASED_DELIVERY, ERASED_SALT, AuditRow, Keyring, MasterKeys, joined, parse_master_keys
 from sirrd.model import Identity
+from sirrd.store.inner import read_keys
 
 _ROWS: Final = "SELECT number, at, action, caller, fingerprint, count, detail, mac FROM audit"
 TRANSITIONS: Final = frozenset({"created", "read", "burned", "sealed", "amended", "deleted", "expired"})
@@ -47,14 +48,14 @@ def attempt_faults(database: sqlite3.Connection) -> Iterator[str]:
 def keyring_of(database: sqlite3.Connection, master_key: str) -> Keyring:
     """Return what opens a database of these tests."""
     masters = MasterKeys(parse_master_keys(master_key), SystemEntropy())
-    return Keyring(masters, masters.open_inner(database.execute("SELECT sealed FROM inner_keys").fetchone()[0]))
+    return read_keys(database, masters)
 
 
 def audit_of(
     database: sqlite3.Connection, keyring: Keyring, identities: Mapping[str, Identity]
 ) -> dict[str, dict[str, int]]:
     """Count the audit rows of each secret and action; who cannot be named stands under the fingerprint."""
-    names = {keyring.fingerprint(keyring.lookup(identity)): name for name, identity in identities.items()}
+    names = {called: name for name, identity in identities.items() for called in keyring.fingerprints(identity)}
     counts: dict[str, dict[str, int]] = {}
     for row in map(AuditRow._make, database.execute(_ROWS)):
         if row.fingerprint is not None and row.action in TRANSITIONS:
@@ -67,8 +68,15 @@ def audit_of(
 def chain_faults(database: sqlite3.Connection, keyring: Keyring) -> Iterator[str]:
     """Yield what is wrong with the chains of the audit trail."""
     chained = 0
-    for id_, salt, head, length in database.execute("SELECT id, salt, head, length FROM audit_chain ORDER BY id"):
-        chain = keyring.resume_audit_chain(salt)
+    heads: list[bytes] = []
+    columns = "id, salt, head, length, generation, previous"
+    for id_, salt, head, length, generation, named in database.execute(
+        f"SELECT {columns} FROM audit_chain ORDER BY id"
+    ):
+        if named is not None and named != joined(heads):
+            yield f"the chains before audit chain {id_} are not those that it names"
+        heads.append(head)
+        chain = keyring.resume_audit_chain(salt, generation=generation, previous=named)
         previous, number = chain.start, 0
         for row in map(AuditRow._make, database.execute(f"{_ROWS} WHERE chain = ? ORDER BY number", (id_,))):
             if row.number != number or not chain.verify(previous, row):

@@ -1,4 +1,4 @@
-"""Writes the vectors of keyring format 1, of attempts and of links of version 1: `scripts/vectors FOLDER`."""
+"""Writes the vectors of keyring format 1, attempts, renewals and links of version 1: `scripts/vectors FOLDER`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from sirrd import link
 from sirrd.events import Action, Event
 from sirrd.http import wire
-from sirrd.keyring import InnerKeys, Keyring, MasterKey, MasterKeys
+from sirrd.keyring import AuditChain, InnerKeys, Keyring, MasterKey, MasterKeys, joined
 from sirrd.model import Attempt, BareKey, Caller, Identity, Plaintext, Terms
 
 CREATED_AT = 1_800_000_000
@@ -120,6 +120,26 @@ def attempt_vector(name: str) -> dict[str, Any]:
     }
 
 
+def renewal_vector(name: str) -> dict[str, Any]:
+    """Return one case of renewed inner keys: how the older ones are kept, and how the next chain begins."""
+    entropy = CountedEntropy(f"renewal {name}")
+    master, older, inner = MasterKey.of(entropy(32)), InnerKeys.make(entropy), InnerKeys.make(entropy)
+    owners = MasterKeys([master], entropy)
+    number, heads = 2, [entropy(32) for _ in range(3)]
+    chain = AuditChain(inner.audit, entropy(32), previous=joined(heads))
+    return {
+        "master_key": master.hex,
+        "generation": number,
+        "older_inner_keys": {key: getattr(older, key).hex() for key in ("index", "fingerprint", "audit", "signing")},
+        "sealed_older_inner_keys": owners.seal_older(number, older).hex(),
+        "audit_key": inner.audit.hex(),
+        "heads": [head.hex() for head in heads],
+        "chain_salt": chain.salt.hex(),
+        "previous": joined(heads).hex(),
+        "start": chain.start.hex(),
+    }
+
+
 def link_vector(name: str) -> dict[str, Any]:
     """Return one case of a link."""
     passphrase, content = LINKS[name]
@@ -144,6 +164,7 @@ def main() -> None:
     kinds: list[tuple[str, Iterable[str], Callable[[str], dict[str, Any]]]] = [
         ("keyring-v1", CASES, vector),
         ("attempt-v1", ("drop", "org-secret"), attempt_vector),
+        ("renewal-v1", ("renewal",), renewal_vector),
         ("link-v1", LINKS, link_vector),
     ]
     for kind, cases, make in kinds:
