@@ -243,8 +243,8 @@ class DeadDrop:
         self._tally.add(action, at=self._store.now(), caller=by, fingerprint=fingerprint)
 
     async def flush(self, *, everything: bool = False) -> None:
-        """Write what was counted in past minutes (or everything, at the end) into the audit trail."""
-        counted = self._tally.drain(before=self._store.now() + (60 if everything else 0))
+        """Write what was counted in past minutes and hours (or everything, at the end) into the audit trail."""
+        counted = self._tally.drain(before=self._store.now() + (60 if everything else 0), is_last=everything)
         if not self._store.has_room():
             # What strangers cause must not take the last of the disk.
             self._tally.restore(counted)
