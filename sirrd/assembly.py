@@ -12,6 +12,7 @@ from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import Entropy
 from sirrd.errors import StorageError
 from sirrd.keyring import MasterKeys, parse_master_keys
+from sirrd.memory import Memory
 from sirrd.store.folder import DataFolder, KeysOfDaemon
 from sirrd.store.sqlite import SqliteStore
 
@@ -20,7 +21,13 @@ logger = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def deaddrop_of(
-    settings: Settings, *, clock: Clock, entropy: Entropy, announced: str = "", held: DataFolder | None = None
+    settings: Settings,
+    *,
+    clock: Clock,
+    entropy: Entropy,
+    announced: str = "",
+    held: DataFolder | None = None,
+    memory: Memory | None = None,
 ) -> AsyncIterator[DeadDrop]:
     """Take the data folder, open the store in it, and let go of both at the end.
 
@@ -30,6 +37,7 @@ async def deaddrop_of(
         entropy: Gives randomness.
         announced: Where a daemon is about to listen; a command has no address.
         held: The folder, if the caller has it locked already and keeps it so.
+        memory: Bounds what is held for clients, or None for bounds of its own.
 
     Raises:
         StartupError: The folder is held, cannot be used, or the keys do not belong to it.
@@ -55,6 +63,7 @@ async def deaddrop_of(
             clock=clock,
             min_free_bytes=settings.min_free_bytes,
             redelivery_seconds=settings.redelivery_seconds,
+            memory=memory,
         )
         stack.push_async_callback(store.close)
         drop = DeadDrop(

@@ -24,7 +24,9 @@ from uvicorn.server import ServerState
 
 from sirrd import head
 from sirrd.cycle import Cycle
+from sirrd.memory import Quota
 from sirrd.turns import Outbox, Outgoing, Turns
+from sirrd.unread import PATIENCE_SECONDS, Unread
 
 IDLE_SECONDS: Final = 75.0
 SILENT_SECONDS: Final = 10
@@ -96,6 +98,7 @@ class Protocol(HttpToolsProtocol):
         app_state: The lifespan state.
         _loop: The event loop; uvicorn gives it by this name.
         outbox: Takes what all connections of the event loop write.
+        unread: Watches the answers that clients do not take.
         turns: Shares out the turns of the event loop among its connections.
         most_framing: How many bytes may frame a body: sizes, extensions and trailers of its chunks.
         idle_seconds: How long it may be without a request under way.
@@ -113,6 +116,7 @@ class Protocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         outbox: Outbox,
+        unread: Unread | None = None,
         turns: Turns | None = None,
         most_framing: int = MAX_UNREAD_BYTES,
         idle_seconds: float = IDLE_SECONDS,
@@ -120,6 +124,7 @@ class Protocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._outbox = outbox
         self._turns = turns or Turns()
+        self._unread = unread or Unread(Quota())
         self._most_framing = most_framing
         self._idle_seconds = idle_seconds
         self.cost = self.epoch = 0
@@ -148,6 +153,7 @@ class Protocol(HttpToolsProtocol):
             self._served_now.disconnected = True
             self._served_now.message_event.set()
         super().connection_lost(exc)
+        self._unread.remove(self)
         self._unparsed = b""
 
     def eof_received(self) -> None:
@@ -361,9 +367,24 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         self._go_on()
 
+    def pause_writing(self) -> None:
+        """Wait for the client to take what it was sent, but not for ever."""
+        super().pause_writing()
+        self._unread.remove(self)
+        self._unread.add(self, at=self.loop.time())
+
+    def unsent(self) -> int:
+        """See `unread.Sends`."""
+        return int(self.transport.get_write_buffer_size())
+
+    def cut(self) -> None:
+        """See `unread.Sends`."""
+        self.transport.abort()
+
     def resume_writing(self) -> None:
         """Go on when the client has taken what it was sent."""
         super().resume_writing()
+        self._unread.remove(self)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -381,5 +402,9 @@ class Protocol(HttpToolsProtocol):
     def close_if_idle(self) -> None:
         """Close a connection that has had no request under way for too long, whatever it is sending meanwhile."""
         is_waiting = getattr(self.cycle, "response_complete", True)  # there is no cycle before the first request
-        if is_waiting and self.loop.time() - self.idle_since > self._idle_seconds:
+        idle = self.loop.time() - self.idle_since
+        if is_waiting and idle > self._idle_seconds:
+            # What is closed and still here waits for its client to take the last answer: not for ever.
+            if self.transport.is_closing() and idle > self._idle_seconds + PATIENCE_SECONDS:
+                self.transport.abort()
             self.transport.close()

@@ -27,14 +27,17 @@ from sirrd.errors import PortTaken
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
 from sirrd.listener import Acceptor, raise_file_limit
+from sirrd.memory import Memory
 from sirrd.protocol import Protocol, Reader
 from sirrd.turns import Outbox, Turns
+from sirrd.unread import Unread
 
 logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048
 _GC_THRESHOLD: Final = 20_000  # allocations; requests leave few cycles behind
 _TICKS_A_SECOND: Final = 10  # of uvicorn
 _SWEEP_TICKS: Final = 100
+_UNREAD_TICKS: Final = _TICKS_A_SECOND
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU)
 _MEANINGLESS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -59,11 +62,13 @@ def serve(settings: Settings, *, started: Callable[[str], None]) -> None:
 async def _serve(settings: Settings, listener: socket.socket, started: Callable[[str], None]) -> None:
     address = local_url(settings.host, listener.getsockname()[1])
     readiness = Readiness()
-    app = create_app(settings, readiness=readiness, announced=address)
+    memory = Memory()
+    unread = Unread(memory.answers)
+    app = create_app(settings, readiness=readiness, announced=address, memory=memory)
     config = uvicorn.Config(
         app.served,
         loop="none",
-        http=_made(settings),  # type: ignore[arg-type]  # made like a class
+        http=_made(settings, unread),  # type: ignore[arg-type]  # made like a class
         ws="none",
         lifespan="off",
         log_config=None,
@@ -75,16 +80,17 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
     )
     async with app.router.lifespan_context(app) as state:
         _spare_the_collector()
-        server = _Server(config, settings, readiness, state or {}, lambda: started(address))
+        server = _Server(config, settings, readiness, unread, state or {}, lambda: started(address))
         await server.serve(sockets=[listener])
     _end_deaf()
 
 
-def _made(settings: Settings) -> Callable[..., Protocol]:
+def _made(settings: Settings, unread: Unread) -> Callable[..., Protocol]:
     """Return what makes the protocol of a connection."""
     return functools.partial(
         Protocol,
         outbox=Outbox(),
+        unread=unread,
         turns=Turns(),
         most_framing=settings.body_limit,
         idle_seconds=settings.idle_seconds,
@@ -143,6 +149,7 @@ class _Server(uvicorn.Server):
         config: uvicorn.Config,
         settings: Settings,
         readiness: Readiness,
+        unread: Unread,
         state: Mapping[str, Any],
         started: Callable[[], None],
     ) -> None:
@@ -151,6 +158,7 @@ class _Server(uvicorn.Server):
         # Often enough that an idle connection lives hardly longer than it may.
         self._sweep_ticks = min(_SWEEP_TICKS, math.ceil(settings.idle_seconds * _TICKS_A_SECOND / 4))
         self._readiness = readiness
+        self._unread = unread
         self._state = state
         self._announce_start = started
 
@@ -195,7 +203,9 @@ class _Server(uvicorn.Server):
             connection.transport.abort()
 
     async def on_tick(self, counter: int) -> bool:
-        """Close idle connections from time to time."""
+        """Cut who does not take answers, and close idle connections, from time to time."""
+        if counter % _UNREAD_TICKS == 0:
+            self._unread.sweep(at=asyncio.get_running_loop().time())
         if counter % self._sweep_ticks == 0:
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Protocol):

@@ -56,6 +56,7 @@ class Outgoing:
         self._outbox = outbox
         self.is_closing = transport.is_closing
         self.get_extra_info = transport.get_extra_info
+        self.get_write_buffer_size = getattr(transport, "get_write_buffer_size", int)
 
     def write(self, data: bytes) -> None:
         """Send data, soon, and in the order of all that is written."""

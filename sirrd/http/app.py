@@ -26,6 +26,7 @@ from sirrd.http.hosts import Hosts
 from sirrd.http.peers import Peers
 from sirrd.http.routes import Routes
 from sirrd.log import RequestLog, default_format, stderr
+from sirrd.memory import Memory
 from sirrd.policy import Caps
 
 
@@ -53,6 +54,7 @@ def create_app(
     readiness: Readiness | None = None,
     monotonic: Callable[[], float] = elapsed_seconds,
     announced: str = "",
+    memory: Memory | None = None,
 ) -> Application:
     """Build the application; the data folder is opened when its lifespan begins.
 
@@ -63,9 +65,11 @@ def create_app(
         readiness: Where the server says that it is draining.
         monotonic: Tells the limiter the time, in seconds since any instant.
         announced: The address that the commands beside the daemon find it by.
+        memory: Bounds what is held for clients; given by who sends the answers.
     """
     clock = clock or SystemClock()
     entropy = entropy or SystemEntropy()
+    memory = memory or Memory()
     key = settings.master_api_key
     context = Context(
         bearer=None if key is None else key.get_secret_value().encode(),
@@ -75,6 +79,7 @@ def create_app(
         stranger_body_limit=settings.public_body_limit,
         peers=Peers(settings.trusted_proxies, settings.public_url),
         readiness=readiness or Readiness(),
+        memory=memory,
         clock=clock,
         entropy=entropy,
         caps=settings.caps,
@@ -88,7 +93,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[dict[str, object]]:
-        async with deaddrop_of(settings, clock=clock, entropy=entropy, announced=announced) as drop:
+        async with deaddrop_of(settings, clock=clock, entropy=entropy, announced=announced, memory=memory) as drop:
             await prune_first(drop)
             try:
                 async with ticking(drop, prune_interval_seconds=settings.prune_interval_seconds):

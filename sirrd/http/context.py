@@ -18,6 +18,7 @@ from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import Entropy
 from sirrd.errors import StorageError
 from sirrd.http.peers import Peers
+from sirrd.memory import Memory
 from sirrd.model import Caller
 from sirrd.policy import Caps
 
@@ -98,6 +99,7 @@ class Context:
         stranger_body_limit: The same, of a dead drop from a stranger.
         peers: Resolves clients and origins.
         readiness: Whether new work should come.
+        memory: What is held for clients.
         clock: Tells the time.
         entropy: Gives randomness.
         caps: The limits of secrets.
@@ -113,6 +115,7 @@ class Context:
     stranger_body_limit: int
     peers: Peers
     readiness: Readiness
+    memory: Memory
     clock: Clock
     entropy: Entropy
     caps: Caps

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sirrd import __version__
+from sirrd.errors import Busy
 from sirrd.http import auth, wire
 from sirrd.http.context import Request
 
@@ -34,6 +35,8 @@ async def secrets_of_org(request: Request) -> wire.Answer | wire.Stream:
 
 async def _listed(request: Request, query: wire.ListQuery, *, org: str | None) -> wire.Answer | wire.Stream:
     drop = request.state["drop"]
+    if request.state["context"].memory.answers.is_full:
+        raise Busy
     if query.limit is None:
         return wire.everything(drop.everything(org=org, before=query.before))
     return wire.page(await drop.page(org=org, before=query.before, limit=query.limit))

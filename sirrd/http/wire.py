@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from sirrd.errors import BadAttempt, BadBody, BadField, BadPath, BodyStalled, BodyTooLarge, UnsupportedMediaType
+from sirrd.errors import BadAttempt, BadBody, BadField, BadPath, BodyStalled, BodyTooLarge, Busy, UnsupportedMediaType
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
 from sirrd.model import (
@@ -36,6 +36,7 @@ from sirrd.model import (
 from sirrd.store import Page
 
 BODY_PROGRESS_SECONDS: Final = 30.0
+SMALL_BODY_BYTES: Final = 8192  # is not counted among those that hold too much together
 _STALLED: Final = "the body made no progress"
 MAX_LIMIT: Final = 1000
 LONGEST_QUERY: Final = 1024
@@ -255,21 +256,30 @@ async def read_body(request: Request, *, limit: int) -> bytes:
     Raises:
         BodyTooLarge: It is over `limit` bytes, by its declared length or in fact.
         BodyStalled: It made no progress for 30 s.
+        Busy: The bodies that are being read hold too much together.
         ClientDisconnect: The client left.
     """
     declared = fields(request.scope, b"content-length")
     if declared and declared[0].isdigit() and int(declared[0][:20]) > limit:
         raise BodyTooLarge
+    quota, held = request.state["context"].memory.bodies, 0
     body = bytearray()
-    while True:
-        message = await _progress(request.receive)
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise BodyTooLarge
-        if not message.get("more_body", False):
-            return bytes(body)
+    try:
+        while True:
+            message = await _progress(request.receive)
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise BodyTooLarge
+            if not message.get("more_body", False):
+                return bytes(body)
+            if len(body) - held > SMALL_BODY_BYTES:
+                if not quota.take(len(body) - held, held=held):
+                    raise Busy
+                held = len(body)
+    finally:
+        quota.give(held)
 
 
 @types.coroutine

@@ -37,6 +37,7 @@ from sirrd.errors import (
 from sirrd.events import Action, Event
 from sirrd.keyring import Keyring, MasterKeys, SealedRecord
 from sirrd.locks import Unlock, refuse
+from sirrd.memory import Memory
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
 from sirrd.store import Page, statements
 from sirrd.store.attempts import Attempts, Known
@@ -120,6 +121,7 @@ class SqliteStore:
         clock: Clock,
         min_free_bytes: int = 0,
         redelivery_seconds: int = DEFAULT_REDELIVERY_SECONDS,
+        memory: Memory | None = None,
     ) -> SqliteStore:
         """Open a database, or make it.
 
@@ -129,6 +131,7 @@ class SqliteStore:
             clock: Reads the system's clocks.
             min_free_bytes: Below that much free space nothing new is stored.
             redelivery_seconds: For how long an attempt is answered again; 0 for not at all.
+            memory: Bounds what waits to be written, or None for bounds of its own.
 
         Raises:
             WrongKey: The keys do not belong to this database; nothing in it was touched.
@@ -148,7 +151,7 @@ class SqliteStore:
                 queries = await Queries.open(path, keyring=keyring, timeline=timeline)
                 unless_opened.push_async_callback(queries.close)
                 trail = ChainedTrail(writing, keyring.audit_chain(), timeline, generation=keyring.names.number)
-                writer = Writer(writing, trail=trail, clock=timeline)
+                writer = Writer(writing, trail=trail, clock=timeline, memory=memory)
                 writer.health.in_doubt = not is_sound
                 unless_opened.pop_all()
         except (sqlite3.Error, OSError) as error:
@@ -199,7 +202,8 @@ class SqliteStore:
             )
             return Metadata(identity.name, identity.org, fingerprint, self._timeline.show(agreed), 0)
 
-        return await self._writer.submit(unit, long=len(plaintext) > LONG_VALUE_BYTES)
+        size = len(plaintext)
+        return await self._writer.submit(unit, long=size > LONG_VALUE_BYTES, size=size)
 
     def _make_way(self, transaction: Transaction, identity: Identity, lookup: bytes, fingerprint: str) -> None:
         """Free an org key that expired but was not pruned yet, or has burned; refuse one that is live."""
@@ -242,7 +246,7 @@ class SqliteStore:
             _note(transaction, action, fingerprint, identity, by)
             return Opened(plaintext, fingerprint, target.name)
 
-        return self._writer.submit(unit)
+        return self._writer.submit(unit, gives=True)
 
     def _spend(self, transaction: Transaction, row: Row, *, burns: bool, attempt: Attempt | None) -> Action:
         """Spend one read, and note whose it was; what burns stays for the attempts that may be answered again."""
@@ -354,8 +358,8 @@ class SqliteStore:
             return Metadata(identity.name, identity.org, fingerprint, self._timeline.show(agreed), 0)
 
         new_value = amendment.plaintext
-        is_long = not isinstance(new_value, Unset) and len(new_value) > LONG_VALUE_BYTES
-        return await self._writer.submit(unit, long=is_long)
+        size = 0 if isinstance(new_value, Unset) else len(new_value)
+        return await self._writer.submit(unit, long=size > LONG_VALUE_BYTES, size=size)
 
     async def remove(self, target: Target, *, by: Caller) -> str:
         """See `Store.remove`."""

@@ -33,6 +33,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sirrd.errors import Busy, Unavailable
 from sirrd.events import Event
+from sirrd.memory import Memory
 from sirrd.store.connections import checkpoint
 from sirrd.store.health import Health
 
@@ -40,6 +41,7 @@ Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 4096
+SMALL_BYTES: Final = 4096
 MAX_BATCH: Final = 128
 MAX_LONG_BATCH: Final = 8
 LONG_VALUE_BYTES: Final = 64 * 1024
@@ -116,12 +118,22 @@ class Trail(Protocol):
 class _Unit(Generic[Result]):
     """A function that waits to be run, and who waits for it."""
 
-    __slots__ = ("error", "future", "long", "result", "work")
+    __slots__ = ("error", "future", "gives", "long", "result", "size", "work")
 
-    def __init__(self, work: Callable[[Transaction], Result], future: asyncio.Future[Result], *, long: bool) -> None:
+    def __init__(
+        self,
+        work: Callable[[Transaction], Result],
+        future: asyncio.Future[Result],
+        *,
+        long: bool,
+        gives: bool = False,
+        size: int = 0,
+    ) -> None:
         self.work = work
         self.future = future
         self.long = long
+        self.gives = gives
+        self.size = size
         self.result: Result | None = None
         self.error: Exception | None = None
 
@@ -138,8 +150,11 @@ class _Unit(Generic[Result]):
 class Writer:
     """Runs units of work in batches, each batch in one durable transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, *, trail: Trail, clock: Times) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, *, trail: Trail, clock: Times, memory: Memory | None = None
+    ) -> None:
         self._connection = connection
+        self._memory = memory or Memory()
         self._connection.execute("PRAGMA busy_timeout=0")
         self._trail = trail
         self._clock = clock
@@ -162,7 +177,13 @@ class Writer:
         self.health = Health()
 
     def submit(
-        self, work: Callable[[Transaction], Result], *, long: bool = False, own: bool = False
+        self,
+        work: Callable[[Transaction], Result],
+        *,
+        long: bool = False,
+        own: bool = False,
+        gives: bool = False,
+        size: int = 0,
     ) -> asyncio.Future[Result]:
         """Run a function inside a durable transaction; the future settles after the commit.
 
@@ -174,6 +195,8 @@ class Writer:
                 is called again, on the thread, if it raises `NeedsThread` or if its batch has to be undone.
             long: Whether it may take more than about a millisecond.
             own: Whether it is the daemon's own work, which no flood of requests may keep out of the queue.
+            gives: Whether it gives a value: if that is a long one, it is not run while answers lie about unread.
+            size: How many bytes it holds while it waits.
 
         Raises:
             Busy: Too much is waiting.
@@ -183,8 +206,11 @@ class Writer:
             raise Unavailable
         if len(self._short) + len(self._long) >= MAX_WAITING and not own:
             raise Busy
+        size = size if size > SMALL_BYTES else 0
+        if not self._memory.waiting.take(size):
+            raise Busy
         future: asyncio.Future[Result] = self._loop.create_future()
-        (self._long if long else self._short).append(_Unit(work, future, long=long))
+        (self._long if long else self._short).append(_Unit(work, future, long=long, gives=gives, size=size))
         self._wake()
         return future
 
@@ -256,7 +282,20 @@ class Writer:
         self._long_is_next = not is_long
         waiting, most = (self._long, MAX_LONG_BATCH) if is_long else (self._short, MAX_BATCH)
         batch = [waiting.popleft() for _ in range(min(len(waiting), most))]
-        return [unit for unit in batch if not unit.future.done()]
+        return [unit for unit in batch if not self._is_over(unit)]
+
+    def _is_over(self, unit: _Unit[Any]) -> bool:
+        """Tell whether a unit is not to be run, and settle it: its caller left, or what it gives would lie about."""
+        if unit.gives and unit.long and self._memory.answers.is_full:
+            unit.error = Busy()
+        elif not unit.future.done():
+            return False
+        self._end(unit)
+        return True
+
+    def _end(self, unit: _Unit[Any]) -> None:
+        self._memory.waiting.give(unit.size)
+        unit.settle()
 
     def _rest(self) -> None:
         """End a turn; begin the next one if there is work."""
@@ -272,7 +311,7 @@ class Writer:
                 unit.long, unit.error = True, None
                 self._long.append(unit)
             else:
-                unit.settle()
+                self._end(unit)
         self._rest()
 
     # The side that has the connection: the event loop until the batch is handed over, the thread after that.
