@@ -45,7 +45,7 @@ _RESULT_BYTES: Final = 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
-class UsageError(Exception):
+class UsageError(CommandError):
     """What a command was given makes no sense; the message says why."""
 
 
@@ -112,7 +112,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         number = getattr(ended, "number", signal.SIGINT)
         _say(f"sirrd: ended by {signal.Signals(number).name}")
         return ENDED + number
-    except (UsageError, CommandError, SirrdError, OSError) as error:
+    except (CommandError, SirrdError, OSError) as error:
         return _failed(error)
     return DONE
 
@@ -248,7 +248,7 @@ def _backup(settings: Settings, *, file: Path) -> None:
 
     if file == _STREAM:
         if sys.stdout.isatty():
-            raise UsageError("standard output is a terminal, and the copy is no text: sirrd backup - > FILE")
+            raise UsageError("standard output is a terminal, and a copy is no text", hint="sirrd backup - > FILE")
         _say(f"backed up {backup_to(1, _folder_of(settings).database)} secrets")
     else:
         folder, owner = folder_to_copy(settings)
@@ -265,7 +265,7 @@ def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> No
     from sirrd.store.restore import open_backup, received, restore  # noqa: PLC0415
 
     if file == _STREAM and sys.stdin.isatty():
-        raise UsageError("standard input is a terminal: sirrd restore - < FILE")
+        raise UsageError("standard input is a terminal", hint="sirrd restore - < FILE")
     with contextlib.ExitStack() as stack:
         if file != _STREAM:
             # Before root gives its rights up: the file is the operator's.
@@ -298,7 +298,10 @@ def _verify_burn(settings: Settings) -> None:
     try:
         identity = parse_name(sys.stdin.buffer.read(_LONGEST_NAME).decode().removesuffix("\n").removesuffix("\r"))
     except (BadPath, UnicodeDecodeError):
-        raise UsageError("standard input holds neither an id of 64 hex digits nor org/key") from None
+        raise UsageError(
+            "standard input holds neither an id of 64 hex digits nor org/key",
+            hint="sirrd verify-burn < file-with-the-id",
+        ) from None
     folder = _folder_of(settings)
     masters = MasterKeys(_given_keys(settings) or folder.kept_master_keys(), SystemEntropy())
     findings = verify_burn(folder.path, folder.database, identity, masters=masters)
@@ -408,9 +411,7 @@ def protections(settings: Settings) -> dict[str, str]:
         if settings.master_api_key is None
         else f"{'store in an org' if settings.public_create else 'store'}, list, amend, delete and prune need the "
         "master API key",
-        "org_secrets": "PUBLIC: whoever guesses the key of an org secret can read it (SIRR_ORG_READS=public)"
-        if settings.org_reads == "public"
-        else "need the master API key, by bare key too (SIRR_ORG_READS=protected; the original serves them to anyone)",
+        "org_secrets": _org_secrets(settings),
     }
     told["hosts"] = _hosts(settings)
     if settings.public_create:
@@ -418,6 +419,15 @@ def protections(settings: Settings) -> dict[str, str]:
     if settings.rate_limit_per_second is not None:
         told["strangers"] = _limit(settings)
     return told
+
+
+def _org_secrets(settings: Settings) -> str:
+    """Say who can read an org secret."""
+    if settings.org_reads == "public":
+        return "PUBLIC: whoever guesses the key of an org secret can read it (SIRR_ORG_READS=public)"
+    if settings.master_api_key is None:
+        return "OPEN: no SIRR_MASTER_API_KEY is set, so whoever reaches this address can list and read them"
+    return "need the master API key, by bare key too (SIRR_ORG_READS=protected; the original serves them to anyone)"
 
 
 def _hosts(settings: Settings) -> str:

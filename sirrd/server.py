@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import gc
 import logging
@@ -34,6 +35,14 @@ from sirrd.unread import Unread
 
 logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048
+_BINDING: Final = {
+    errno.EADDRINUSE: "is another sirrd running? `ss -ltnp` says who listens there; see SIRR_HOST and SIRR_PORT",
+    errno.EADDRNOTAVAIL: "SIRR_HOST has to be an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all",
+    errno.EACCES: "ports below 1024 are root's: take another one behind a proxy, or give the unit CAP_NET_BIND_SERVICE",
+    errno.EINVAL: "an address that begins with fe80 needs its interface, such as fe80::1%eth0; see SIRR_HOST",
+}
+"""What to do about an address that the system does not give."""
+
 _GC_THRESHOLD: Final = 20_000  # allocations; requests leave few cycles behind
 _TICKS_A_SECOND: Final = 10  # of uvicorn
 _SWEEP_TICKS: Final = 100
@@ -121,7 +130,10 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError):
-        raise PortTaken("the listening address cannot be resolved", hint="see SIRR_HOST") from None
+        raise PortTaken(
+            "the listening address cannot be resolved",
+            hint="SIRR_HOST takes an address such as 127.0.0.1 or ::1, or a name that this machine knows",
+        ) from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -131,7 +143,7 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         except OSError as error:
             raise PortTaken(
                 f"port {settings.port} cannot be bound: {error.strerror}",
-                hint="is another sirrd running? see SIRR_HOST and SIRR_PORT",
+                hint=_BINDING.get(error.errno or 0, "see SIRR_HOST and SIRR_PORT"),
             ) from None
         yield listener
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from sirrd.entropy import Entropy
-from sirrd.errors import BadFolder, FolderInUse, WrongKey
+from sirrd.errors import BadFolder, BadSetting, FolderInUse, WrongKey
 from sirrd.keyring import KEY_BYTES, MasterKey, parse_master_keys
 from sirrd.owner import OTHERS_WRITE, run_as, stranger_on_the_way, who
 
@@ -260,7 +260,7 @@ class DataFolder:
             BadSetting: It holds no usable key.
             BadFolder: It cannot be read.
         """
-        return parse_master_keys(self.key_text())
+        return _parsed(self.key_text())
 
     def key_text(self) -> str:
         """Return what stands in the key file; errors as in `kept_master_keys`, but for `BadSetting`."""
@@ -285,7 +285,7 @@ class DataFolder:
         path = self.path / KEY_FILE
         try:
             if path.exists():
-                return parse_master_keys(path.read_text(encoding="utf-8"))
+                return _parsed(path.read_text(encoding="utf-8"))
             if self.database.exists() and self.database.stat().st_size:
                 raise WrongKey(
                     "the data folder holds a database but no key file",
@@ -359,9 +359,23 @@ def _taken(descriptor: int) -> bool:
     return False
 
 
+def _parsed(text: str) -> tuple[MasterKey, ...]:
+    try:
+        return parse_master_keys(text)
+    except BadSetting as error:
+        # What is there by now may be all that is left of the key: another one would open nothing.
+        raise BadSetting(
+            f"{KEY_FILE} in the data folder: {error}",
+            hint="put the file back from where you keep a copy; only where there is no database yet, remove it",
+        ) from None
+
+
 def _nearest(path: Path) -> Path:
     """Return a path, or what is nearest above it, that is there."""
-    return next((place for place in (path, *path.parents) if place.exists()), Path("/"))
+    found = next((place for place in (path, *path.parents) if place.exists()), Path("/"))
+    if not found.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return found
 
 
 def _refuse_strangers(path: Path, uid: int) -> None:
@@ -369,7 +383,7 @@ def _refuse_strangers(path: Path, uid: int) -> None:
     if stranger := stranger_on_the_way(path, uid):
         raise BadFolder(
             f"the data folder is not safe from other users: {stranger}",
-            hint=f"put it where only {who(uid)} and root can change the way to it; see SIRR_DATA_DIR",
+            hint=f"put it where nobody but {who(uid)} and root can change the way to it; see SIRR_DATA_DIR",
         )
 
 
