@@ -9,7 +9,7 @@ from starlette.types import Scope
 from sirrd import errors
 from sirrd.errors import SirrdError
 from sirrd.events import Action
-from sirrd.http import html
+from sirrd.http import accept, html
 from sirrd.http.context import State
 from sirrd.http.wire import Answer, Header, as_json
 from sirrd.model import Caller
@@ -122,6 +122,13 @@ def _present(scope: Scope, status: int, text: str, code: str, field: str | None,
         # What crashed after a claim has spent a read.
         name = "lost" if code == CRASHED_CODE and scope["method"] == "POST" else _NOTICES.get(code, "refused")
         return html.notice(scope, status, name, headers)
+    state: State = scope["state"]
+    if state["context"].pages != "off":
+        headers = [*headers, (b"vary", b"Accept")]
+        if accept.prefers_page(scope):
+            # Whoever opens a path for programs in a browser: what is said of links would lead them astray.
+            name = "lost" if code == CRASHED_CODE else _NOTICES_ELSEWHERE.get(code, "nowhere")
+            return html.notice(scope, status, name, headers)
     return as_json(status, {"error": text, "code": code} | ({} if field is None else {"field": field}), headers)
 
 
@@ -135,8 +142,13 @@ _NOTICES: Final[dict[str, str]] = {
     errors.TooManyRepeats.code: "limited",
     errors.AttemptOver.code: "over",
     errors.ForeignRequest.code: "foreign",
+    errors.BadHost.code: "elsewhere",
+    errors.WrongHost.code: "elsewhere",
     errors.Unreadable.code: "unreadable",
     errors.Busy.code: "unavailable",
     errors.Unavailable.code: "unavailable",
 }
 """Which notice of `texts` a page shows instead of a code."""
+
+_NOTICES_ELSEWHERE: Final = {code: name for code, name in _NOTICES.items() if name not in {"incomplete", "foreign"}}
+"""The same where the path is no page's."""

@@ -60,6 +60,14 @@ GERMAN = Words(
             "Das geht auf dem Server gerade nicht",
             "Es wurde kein Abruf verbraucht. Versuchen Sie es in einer Minute noch einmal.",
         ),
+        nowhere=Notice(
+            "Hier gibt es keine Seite",
+            "Vielleicht ist die Adresse vertippt, oder sie ist nur für Programme gedacht. Wenn Sie einen Link bekommen haben, öffnen Sie ihn ganz, so wie er geschickt wurde.",
+        ),
+        elsewhere=Notice(
+            "Dieser Server hat eine andere Adresse",
+            "Es wurde kein Abruf verbraucht. Öffnen Sie den Link genau so, wie er geschickt wurde. Wenn Sie den Server betreiben: Sein Protokoll nennt die Einstellung, die hilft.",
+        ),
         refused=Notice(
             "Das hat nicht geklappt",
             "Es wurde kein Abruf verbraucht. Öffnen Sie den Link noch einmal.",

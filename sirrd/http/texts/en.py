@@ -60,6 +60,14 @@ ENGLISH = Words(
             "The server can’t do this right now",
             "No view was used up. Try again in a minute.",
         ),
+        nowhere=Notice(
+            "There’s no page here",
+            "The address may be mistyped, or it is one for programs. If you got a link, open the whole link as it was sent to you.",
+        ),
+        elsewhere=Notice(
+            "This server has another address",
+            "No view was used up. Open the link exactly as it was sent to you. If you run this server, its log says which setting helps.",
+        ),
         refused=Notice(
             "That didn’t work",
             "No view was used up. Open the link again.",

@@ -60,6 +60,14 @@ SPANISH = Words(
             "El servidor no puede hacerlo ahora",
             "No se ha gastado ninguna visualización. Inténtelo de nuevo dentro de un minuto.",
         ),
+        nowhere=Notice(
+            "Aquí no hay ninguna página",
+            "Puede que la dirección esté mal escrita o que sea para programas. Si ha recibido un enlace, ábralo entero, tal como se lo enviaron.",
+        ),
+        elsewhere=Notice(
+            "Este servidor tiene otra dirección",
+            "No se ha gastado ninguna visualización. Abra el enlace exactamente como se lo enviaron. Si administra este servidor, su registro indica qué ajuste ayuda.",
+        ),
         refused=Notice(
             "No ha funcionado",
             "No se ha gastado ninguna visualización. Abra de nuevo el enlace.",

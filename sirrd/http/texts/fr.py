@@ -60,6 +60,14 @@ FRENCH = Words(
             "Le serveur ne peut pas le faire pour le moment",
             "Aucune consultation n’a été décomptée. Réessayez dans une minute.",
         ),
+        nowhere=Notice(
+            "Il n’y a pas de page ici",
+            "L’adresse est peut-être mal saisie, ou réservée aux programmes. Si vous avez reçu un lien, ouvrez-le en entier, tel qu’il vous a été envoyé.",
+        ),
+        elsewhere=Notice(
+            "Ce serveur a une autre adresse",
+            "Aucune consultation n’a été décomptée. Ouvrez le lien exactement tel qu’il vous a été envoyé. Si vous gérez ce serveur, son journal indique le réglage à modifier.",
+        ),
         refused=Notice(
             "Cela n’a pas fonctionné",
             "Aucune consultation n’a été décomptée. Rouvrez le lien.",

@@ -41,6 +41,8 @@ class Notices:
         foreign: Another site caused the request.
         unreadable: The stored record does not open.
         unavailable: The server cannot do it now.
+        nowhere: There is no page at this address.
+        elsewhere: The server is not known by the host that was asked for.
         refused: Anything else.
     """
 
@@ -57,6 +59,8 @@ class Notices:
     foreign: Notice
     unreadable: Notice
     unavailable: Notice
+    nowhere: Notice
+    elsewhere: Notice
     refused: Notice
 
 
