@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
@@ -12,10 +13,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sirrd import __version__
 from sirrd.errors import BadField
-from sirrd.http import assets, edge, html, openapi, wire
+from sirrd.http import assets, edge, html, openapi, prose, wire
 from sirrd.http.routes import RESOURCES
 from sirrd.model import is_key, is_org
-from tests.conftest import Daemon
+from tests.conftest import Daemon, Start
 from tests.test_contract import PAGES, ROUTES, Case
 from tests.test_contract_refusals import ORDER
 
@@ -95,6 +96,70 @@ def test_every_status_of_the_contract_is_described(described: Json) -> None:
     ]
     assert len({(method, path) for method, path, _ in known}) == sum(len(each.handlers) for each in RESOURCES)
     assert missing == []
+
+
+def operations_of(described: Json) -> list[tuple[str, str, Json]]:
+    """Return path, method and description of every operation."""
+    paths = described["paths"].items()
+    return [(path, method, item[method]) for path, item in paths for method in set(item) - {"parameters"}]
+
+
+def members(part: object) -> Iterator[tuple[str, object]]:
+    """Yield every member of every object in a part of the description."""
+    if isinstance(part, dict):
+        yield from part.items()
+    for each in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
+        yield from members(each)
+
+
+def test_every_operation_says_what_it_does(described: Json) -> None:
+    """Each has a description, a tag that is explained, and what can be refused: linters and readers ask for these."""
+    tags = {tag["name"] for tag in described["tags"]}
+    assert all(tag["description"] for tag in described["tags"])
+    for path, method, operation in operations_of(described):
+        assert len(operation["description"]) > 10, (path, method)
+        assert len(operation["tags"]) == 1
+        assert "400" in operation["responses"]
+        assert ("421" in operation["responses"]) == (path not in {"/health", "/ready"})
+        assert [status for status in operation["responses"] if status.startswith("2")]
+    assert {operation["tags"][0] for _, _, operation in operations_of(described)} == tags
+    assert set(prose.OPERATIONS) == {operation["operationId"] for _, _, operation in operations_of(described)}
+
+
+def test_the_description_says_who_is_described(described: Json) -> None:
+    """Description, licence, contact, and the server: what linters ask for, and what generators put first."""
+    assert described["info"]["description"]
+    assert described["info"]["contact"]["name"]
+    assert described["info"]["license"]["identifier"] == "Apache-2.0"
+    assert [server["url"] for server in described["servers"]] == ["/"]
+
+
+async def test_the_described_server_is_the_public_one(start: Start) -> None:
+    """With its path prefix, which no client could guess."""
+    async with start(public_url="https://drop.example/under/here") as daemon:
+        answer = await daemon.stranger.get("/openapi.json")
+        assert [server["url"] for server in answer.json()["servers"]] == ["https://drop.example/under/here"]
+
+
+def test_nothing_has_a_default(described: Json) -> None:
+    """Generators make a member with a default one that has to be there; its text says what an absent one means."""
+    assert [value for name, value in members(described) if name == "default"] == []
+    delete = described["components"]["schemas"]["PutBody"]["properties"]["delete"]
+    assert (delete["type"], "absent: true" in delete["description"]) == ("boolean", True)
+
+
+@pytest.mark.parametrize("name", ["PutBody", "OrgPutBody", "PatchBody"])
+def test_examples_are_taken(described: Json, name: str) -> None:
+    """An example of a body is a body, to the daemon as well."""
+    (example,) = described["components"]["schemas"][name]["examples"]
+    assert getattr(wire, name).model_validate(example).model_fields_set == set(example)
+
+
+def test_every_operation_says_who_may_by_a_known_scheme(described: Json) -> None:
+    """No operation asks for a credential that is not described."""
+    schemes = set(described["components"]["securitySchemes"])
+    for path, method, operation in operations_of(described):
+        assert {name for each in operation["security"] for name in each} <= schemes, (path, method)
 
 
 @pytest.mark.parametrize("name", ["PutBody", "OrgPutBody", "PatchBody"])

@@ -13,13 +13,15 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from sirrd import __version__
-from sirrd.http import assets, edge, html, texts, wire
+from sirrd.http import assets, edge, html, prose, texts, wire
 from sirrd.http.context import Request
+from sirrd.http.hosts import FOR_ANYONE
 
 Json = dict[str, Any]
 
 _BEARER: Final[list[Json]] = [{"bearer": []}]
 _ANYONE: Final[list[Json]] = []
+_PAGES: Final = frozenset({"/", "/s/{id}"})
 _HEX: Final = "[0-9a-f]{64}"
 _NO_DOTS: Final = r"(?!\.{1,2}$)"
 _A_KEY: Final = rf"{_NO_DOTS}(?![0-9A-Fa-f]{{64}}$)[A-Za-z0-9_.\-]{{1,256}}"
@@ -67,15 +69,17 @@ _RENEW: Final[Json] = {
     "schema": {"type": "boolean"},
 }
 _TEXTS: Final = {
-    400: "The path, the query or the body is malformed.",
+    400: "The host, the path, the query or the body is malformed.",
     401: "The bearer is missing, malformed or wrong.",
-    403: "From another site or a prefetch, without the proof of a lock, or for a server with a master API key only.",
+    403: "From another site, a prefetch, a look that became a read, without the proof of a lock, or for a server "
+    "with a master API key only.",
     404: "Burned, expired, deleted or never there.",
     408: "The body made no progress for 30 s.",
     409: "The state of the secret, or another secret, does not allow it.",
     410: "Sealed: its reads are used up.",
     413: "The body or the value is too large.",
     415: "The body is not declared as application/json in UTF-8.",
+    421: "The host that is named does not mean this server.",
     429: "Too many wrong proofs for this secret, or, where they are limited, too many requests from this address.",
     500: "The stored record does not open and was not spent, or something went wrong.",
     503: "The storage cannot serve the request now.",
@@ -83,27 +87,31 @@ _TEXTS: Final = {
 }
 
 
-async def show(request: Request) -> wire.Answer:  # noqa: ARG001 - the description is the same for everyone
+async def show(request: Request) -> wire.Answer:
     """Answer with the description."""
-    return _answer()
+    return _answer(request.state["context"].peers.public_url or "/")
 
 
 @cache
-def _answer() -> wire.Answer:
-    return wire.as_json(200, description())
+def _answer(url: str) -> wire.Answer:
+    return wire.as_json(200, description(url))
 
 
-def description() -> Json:
-    """Return the whole description."""
-    paths = _paths()
+def description(url: str = "/") -> Json:
+    """Return the whole description, of the server at a URL."""
+    paths = _explained(_paths())
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "sirrd",
             "version": __version__,
             "summary": "A burn-after-read dead drop daemon.",
+            "description": prose.SERVER,
+            "contact": {"name": "Whoever runs this server"},
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        "servers": [{"url": url, "description": "This server."}],
+        "tags": [{"name": name, "description": text} for name, text in prose.TAGS.items()],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -210,6 +218,23 @@ def _paths() -> Json:
             _both("static", "What the pages are made of.", {"200": _static_file(), **_refused([404])}),
         ),
     }
+
+
+def _explained(paths: Json) -> Json:
+    """Complete every operation with its tag, what it does, and the refusals that every request can meet."""
+    for path, item in paths.items():
+        is_page = path in _PAGES
+        for method in [name for name in item if name != "parameters"]:
+            operation = item[method]
+            tag, text = prose.OPERATIONS[operation["operationId"]]
+            kind = ("HeadOfPage" if is_page else "Head") if method == "head" else ("Page" if is_page else "Problem")
+            refused = _refused([400] if path in FOR_ANYONE else [400, 421], kind)
+            operation |= {
+                "tags": [tag],
+                "description": text,
+                "responses": dict(sorted({**refused, **operation["responses"]}.items())),
+            }
+    return paths
 
 
 def _on(segments: Sequence[str], operations: Json) -> Json:
@@ -454,16 +479,20 @@ def _object(**properties: Json) -> Json:
 
 
 def _body(model: type[BaseModel]) -> Json:
-    """Return the schema of a body; a default that depends on a setting, or that means "unchanged", is not claimed."""
+    """Return the schema of a body, with an example.
+
+    It claims no default: some depend on a setting, some mean "unchanged", and generators take a member that has one for
+    required.
+    """
     schema = model.model_json_schema()
     for name, field in schema["properties"].items():
         field.pop("title", None)
-        if name != "delete":
-            field.pop("default", None)
+        field.pop("default", None)
         if name == "key":
             # The model has a simpler pattern, since pydantic's expressions cannot look ahead.
             field["pattern"] = KEY
     schema.pop("title", None)
+    schema["examples"] = [prose.EXAMPLES[model.__name__]]
     return schema
 
 

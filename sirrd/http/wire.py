@@ -75,11 +75,19 @@ class PutBody(_Body):
     value: StrictStr = Field(
         min_length=1, repr=False, description="The secret: 1 byte to SIRR_MAX_VALUE_BYTES of UTF-8."
     )
-    ttl_seconds: Ttl | None = Field(None, description="Seconds to live; null: as long as the operator allows.")
-    max_reads: Reads | None = Field(1, description="Reads allowed; null: unlimited.")
-    delete: StrictBool = Field(default=True, description="Whether the last read burns (true) or seals (false).")
+    ttl_seconds: Ttl | None = Field(
+        None, description="Seconds to live; null: as long as the operator allows; absent: the operator's default."
+    )
+    max_reads: Reads | None = Field(
+        1, description="Reads allowed; null: unlimited; absent: 1, unless the operator chose another default."
+    )
+    delete: StrictBool = Field(
+        default=True, description="Whether the last read burns (true) or seals (false); absent: true."
+    )
     lock: Lock | None = Field(
-        None, repr=False, description="SHA-256, in hex, of the 32 bytes that a reader has to show; null: no lock."
+        None,
+        repr=False,
+        description="SHA-256, in hex, of the 32 bytes that a reader has to show; null or absent: no lock.",
     )
 
 
