@@ -24,9 +24,10 @@ _ID: Final = r"[0-9A-Fa-f]{64}"
 _BARE_ID: Final = re.compile(_ID)
 _KEY: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,256}")
 _LINK: Final = re.compile(rf"(?P<base>[^#?]*?)/+s/+(?P<id>{_ID})(?P<rest>(?:[/?#].*)?)", re.DOTALL)
-_IN_TEXT: Final = re.compile(rf"[^\s<>\"'(\[{{]+/s/{_ID}/?(?:\?[^\s#]*)?(?:#[A-Za-z0-9_-]+)?")
+_IN_TEXT: Final = re.compile(rf"https?://[^\s<>\"'(){{}}]+/s/{_ID}/?(?:\?[^\s#]*)?(?:#[A-Za-z0-9_-]+)?", re.IGNORECASE)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
 _HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]\\%]+)(?::[0-9]{1,5})?")
+_IPV6: Final = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]")
 _MARKDOWN: Final = re.compile(r"!?\[[^\]]*\]\(\s*(.*?)\s*\)?[\s.,;:!?]*", re.DOTALL)
 _FRAGMENT: Final = re.compile(r"#([A-Za-z0-9_-]+)")
 _RANDOM: Final = re.compile(r"[A-Za-z0-9_-]{40,}")
@@ -134,19 +135,30 @@ def understood(text: str, *, server: str | None = None) -> Target:
     if _KEY.fullmatch(bare := text.strip()) or _BARE_ID.fullmatch(bare):
         return _without_server(bare)
     cleaned = _cleaned(text)
-    whole = "".join(cleaned.split()).strip(_WRAPPING)
+    whole = _unwrapped("".join(cleaned.split()))
     if (rewritten := _inner(whole)) is not None:
         target = understood(rewritten, server=server)
         note = "a mail system rewrote this link, and whoever runs it knows the link, too"
         return Target(target.what, target.is_link, target.is_key, note)
-    if (link := _linked(whole, server)) is not None:
+    otherwise = Failure(_PIECE if re.search(_ID, whole) or _is_random(whole) else _NOTHING, USAGE)
+    try:
+        if (link := _linked(whole, server)) is not None:
+            return Target(link, is_link=True)
+    except Failure as failure:
+        otherwise = failure
+    among = {_unwrapped(each) for each in _IN_TEXT.findall(cleaned)}
+    if len(among) == 1 and (link := _linked(among.pop(), server)) is not None and ("#" in link or "#" not in cleaned):
         return Target(link, is_link=True)
-    among = {each.strip(_WRAPPING) for each in _IN_TEXT.findall(cleaned)}
-    if len(among) == 1 and (link := _linked(among.pop(), server)) is not None and ("#" in link or "#" not in text):
-        return Target(link, is_link=True)
-    if "#" not in whole and (_KEY.fullmatch(whole) or _BARE_ID.fullmatch(whole)):
-        return _without_server(whole)
-    raise Failure(_PIECE if re.search(_ID, whole) or _is_random(whole) else _NOTHING, USAGE)
+    word = _unwrapped(cleaned)
+    if _BARE_ID.fullmatch(whole) or _KEY.fullmatch(word):
+        return _without_server(whole if _BARE_ID.fullmatch(whole) else word)
+    raise otherwise
+
+
+def _unwrapped(text: str) -> str:
+    """Take away what surrounds a link, but for the brackets of an IPv6 address."""
+    text = text.strip().lstrip("_~").rstrip(_WRAPPING)
+    return text if _IPV6.match(text) else text.lstrip(_WRAPPING + "_~")
 
 
 def _without_server(bare: str) -> Target:
@@ -172,7 +184,7 @@ def _cleaned(text: str) -> str:
     text = html.unescape(_QUOTED.sub("", text))
     if (marked := _MARKDOWN.fullmatch(text.strip())) is not None:
         text = marked[1]
-    text = text.strip().strip(_WRAPPING).removeprefix("URL:").removeprefix("url:")
+    text = _unwrapped(text).removeprefix("URL:").removeprefix("url:")
     if "://" not in text and re.search("%3a(%2f){2}", text, re.IGNORECASE):
         text = unquote(text)
     return text if "#" in text else text.replace("%2523", "#", 1).replace("%23", "#", 1)
