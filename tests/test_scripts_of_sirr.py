@@ -73,17 +73,21 @@ def matches(expected: str, shown: str) -> bool:
 def env(launch: Launch, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a person with a server, a token and a home of their own."""
     require(shutil.which("curl"), "curl")
+    with launch(SIRR_MASTER_API_KEY=API_KEY) as process:
+        yield person(process.address(), tmp_path)
+
+
+def person(server: str, tmp_path: Path) -> dict[str, str]:
+    """Return the environment of a person with a server, a token and a home of their own."""
     home = tmp_path / "home"
     home.mkdir()
-    with launch(SIRR_MASTER_API_KEY=API_KEY) as process:
-        folder = str(Path(sys.executable).parent)
-        yield {
-            "PATH": f"{folder}:/usr/bin:/bin",
-            "HOME": str(home),
-            "LANG": "C.UTF-8",
-            "SIRR_SERVER": process.address(),
-            "SIRR_TOKEN": API_KEY,
-        }
+    return {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "SIRR_SERVER": server,
+        "SIRR_TOKEN": API_KEY,
+    }
 
 
 @pytest.mark.parametrize("script", [pytest.param(script, id=script.stem) for script in SCRIPTS])
@@ -124,14 +128,15 @@ class Terminal:
 
     Attributes:
         shown: All that stood on the screen.
+        fd: The other side of the terminal.
     """
 
-    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+    def __init__(self, arguments: list[str], env: dict[str, str], **more: str) -> None:
         self.shown = ""
-        self._pid, self._terminal = pty.fork()
+        self._pid, self.fd = pty.fork()
         if self._pid == 0:
             os.chdir(env["HOME"])
-            os.execvpe(arguments[0], arguments, {**env, "TERM": "dumb"})
+            os.execvpe(arguments[0], arguments, {**env, "TERM": "dumb", **more})
 
     def until(self, text: str) -> None:
         """Read until something stands on the screen."""
@@ -139,22 +144,32 @@ class Terminal:
 
     def type(self, text: str) -> None:
         """Type a line."""
-        os.write(self._terminal, text.encode() + b"\r")
+        self.send(text + "\r")
+
+    def send(self, text: str) -> None:
+        """Send letters and control characters as they are, as fast as they are taken."""
+        data = text.encode()
+        while data:
+            data = data[os.write(self.fd, data[:1024]) :]
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command."""
+        os.kill(self._pid, number)
 
     def end(self) -> int:
         """Read to the end, and return the exit code."""
         self._read(lambda: False)
-        os.close(self._terminal)
+        os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
     def _read(self, is_enough: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not is_enough():
-            ready, _, _ = select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 return False
             try:
-                found = os.read(self._terminal, 65_536)
+                found = os.read(self.fd, 65_536)
             except OSError:  # Linux says so at the end
                 return is_enough()
             if not found:
@@ -169,9 +184,15 @@ def pushed(env: dict[str, str], value: bytes, *options: str) -> str:
     return ran.stdout.decode().strip()
 
 
-def got(env: dict[str, str], link: str) -> bytes:
+def got(env: dict[str, str], link: str, *options: str) -> bytes:
     """Return what a link opens to."""
-    return subprocess.run(["sirr", "get", link], env=env, capture_output=True, check=True).stdout
+    return subprocess.run(["sirr", "get", link, *options], env=env, capture_output=True, check=True).stdout
+
+
+def link_of(shown: str) -> str:
+    """Return the link on a screen."""
+    (found,) = re.findall(r"http://127\.0\.0\.1:\d+/s/[0-9a-f]{64}#[A-Za-z0-9_-]{44}", shown)
+    return str(found)
 
 
 def test_a_value_is_asked_for_and_not_shown(env: dict[str, str]) -> None:
