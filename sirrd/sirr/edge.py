@@ -127,6 +127,7 @@ def note(text: str) -> bool:
     except (OSError, ValueError):
         # What waits in the buffer would be tried again when Python ends, and change the exit code.
         _give_up(stream)
+        sys.stderr = None  # so that nobody takes what goes nowhere for said
         return False
     return True
 
