@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ from sirrd.sirr.place import Place, failure_of
 from sirrd.sirr.program import Program, inherited
 
 if TYPE_CHECKING:
-    from sirrd.client import Content, Metadata, SirrClient
+    from sirrd.client import Content, Metadata, Reading, SirrClient
 
 _MAYBE_SPENT: Final = "some of the reads may have been spent"
 _ASIDE: Final = "secrets.json"
@@ -43,6 +43,24 @@ class Choice:
     allowed: Sequence[str]
     skips: bool
     may_be_empty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What was read.
+
+    Attributes:
+        values: By their keys.
+        readings: To say where they are.
+    """
+
+    values: Mapping[str, str] = field(repr=False)
+    readings: Sequence[Reading] = field(repr=False)
+
+    def received(self) -> None:
+        """Say that they are where they belong."""
+        for each in self.readings:
+            each.received()
 
 
 def _chosen(command: Any) -> Any:  # noqa: ANN401 - a decorator of a command
@@ -87,8 +105,9 @@ def _pull(out: Path | None, form: str, place: Place, choice: Choice) -> None:
     with output.opened(out) as write, place.client() as client:
         keys = _keys(client, org, choice, is_obeyed=form != "json")
         with signals.held(_MAYBE_SPENT):
-            found = _all_of(client, org, keys, form)
-            write(_content(formats.file_of(form, found)))
+            pulled = _all_of(client, org, keys, form)
+            write(_content(formats.file_of(form, pulled.values)))
+            pulled.received()
 
 
 @click.command(
@@ -119,9 +138,12 @@ def run(
     with place.client() as client:
         keys = _keys(client, org, Choice(only, allow, skip_unusable, allow_empty), is_obeyed=True)
         with signals.held(_MAYBE_SPENT):
-            found = _all_of(client, org, keys, "env")
+            pulled = _all_of(client, org, keys, "env")
+            # They are in this process, which becomes the command: nobody could say it later.
+            pulled.received()
+    found = pulled.values
     try:
-        return program.become(inherited(os.environ) | found)
+        return program.become({**inherited(os.environ), **found})
     except (OSError, ValueError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "an environment cannot hold one of the values"
         code = NOT_EXECUTABLE if isinstance(error, PermissionError) else OWN_FAILURE
@@ -164,7 +186,7 @@ def _check_open(wanted: Sequence[Metadata]) -> None:
         raise Failure("a secret of this org is sealed; nothing was read", SEALED)
 
 
-def _all_of(client: SirrClient, org: str, keys: Sequence[str], form: str) -> dict[str, str]:
+def _all_of(client: SirrClient, org: str, keys: Sequence[str], form: str) -> Pulled:
     """Spend a read of each key.
 
     Raises:
@@ -173,9 +195,11 @@ def _all_of(client: SirrClient, org: str, keys: Sequence[str], form: str) -> dic
     from sirrd.client import SirrError  # noqa: PLC0415
 
     found: dict[str, str] = {}
+    readings: list[Reading] = []
     try:
         for key in keys:
-            found[key] = client.get(key, org=org).data.decode()
+            readings.append(client.read(key, org=org))
+            found[key] = readings[-1].content.data.decode()
             formats.check(form, key, found[key])
     except SirrError as error:
         failure = failure_of(error, has_token=True)
@@ -185,7 +209,7 @@ def _all_of(client: SirrClient, org: str, keys: Sequence[str], form: str) -> dic
     except BaseException:
         note(f"ended{_kept(found)}")
         raise
-    return found
+    return Pulled(found, readings)
 
 
 def _kept(found: Mapping[str, str]) -> str:

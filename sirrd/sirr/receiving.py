@@ -56,14 +56,15 @@ def read_into(named: LinkOptions, out: Path | None, passphrase_file: Path | None
         word = passphrase_of(target.link, passphrase_file)
         with place.client(link=target.link) as client, signals.held(_MAYBE_SPENT):
             try:
-                content = client.get(target.what, org=org, passphrase=word)
+                reading = client.read(target.what, org=org, passphrase=word)
             except CannotOpenError as error:
                 # Whoever runs the server chose these bytes: they must not be taken for the value.
                 aside = output.put_aside(Content(error.value.encode("utf-8", "replace")), "unopened")
                 raise Failure(
                     f"what came does not open with this link; as the server sent it, it is in {aside}"
                 ) from None
-            write(content)
+            write(reading.content)
+            reading.received()
 
 
 @click.command(cls=Command, examples=("sirr head - < link",))

@@ -59,7 +59,6 @@ STREAMS: Final[dict[str, dict[str, str | None]]] = {
     "full output, closed error": {"stdout": "/dev/full", "stderr": None},
     "closed input": {"stdin": None},
     "no input": {"stdin": "/dev/null"},
-    "an input that is a folder": {"stdin": "/"},
     "all closed": {"stdin": None, "stdout": None, "stderr": None},
 }
 
@@ -131,8 +130,8 @@ class Case:
         self.before = self.drops()
 
     def drops(self) -> set[str]:
-        """Return the ids of all dead drops."""
-        listed = ask(self.server, "GET", "/secrets", bearer=API_KEY)[1]["secrets"]
+        """Return the ids of the newest dead drops, which are all that a case makes."""
+        listed = ask(self.server, "GET", "/secrets?limit=20", bearer=API_KEY)[1]["secrets"]
         return {each["key"] for each in listed if each["org"] is None}
 
     def check(self, ran: Ran, *, told: bool, folder: Path) -> None:
@@ -184,13 +183,13 @@ def test_no_stream_that_is_closed_or_full_loses_anything(
         case.check(ran, told="stderr" not in streams, folder=folder)
 
 
-@pytest.mark.parametrize("half", [0, 1, 2])
-def test_no_variable_breaks_a_command(forks: Zygote, env: dict[str, str], tmp_path: Path, half: int) -> None:
+@pytest.mark.parametrize("part", range(6))
+def test_no_variable_breaks_a_command(forks: Zygote, env: dict[str, str], tmp_path: Path, part: int) -> None:
     """What is malformed is named, before anything is sent or read; what a command does not need does not matter."""
     folder = tmp_path / "folder"
     folder.mkdir()
     for number, (condition, changes) in enumerate(ENVIRONMENTS.items()):
-        if number % 3 != half:
+        if number % 6 != part:
             continue
         changed: dict[str, Any] = {**env, **changes}
         changed = {name: text for name, text in changed.items() if text is not None}

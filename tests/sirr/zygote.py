@@ -122,7 +122,8 @@ def _become(asked: Mapping[str, Any]) -> None:
         os.chdir(gone)
         gone.rmdir()
     os.setsid()  # no terminal
-    for number, name in enumerate(_STREAMS):
+    # From the last to the first: a stream that is closed leaves its number to whatever is opened next.
+    for number, name in reversed(list(enumerate(_STREAMS))):
         setattr(sys, name, _stream(number, asked["streams"][name]))
     sys.argv = ["sirr", *asked["arguments"]]
     try:
@@ -145,10 +146,13 @@ def _become(asked: Mapping[str, Any]) -> None:
 
 def _stream(number: int, path: str | None) -> io.TextIOWrapper | None:
     """Open one of the streams of a command, as Python does when it starts; None where it is closed."""
-    os.close(number)
     if path is None:
+        os.close(number)
         return None
-    os.open(path, _MODES[number] & ~(os.O_TRUNC if path.startswith("/dev/") else 0), 0o600)
+    opened = os.open(path, _MODES[number] & ~(os.O_TRUNC if path.startswith("/dev/") else 0), 0o600)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
     raw = open(number, "rb" if number == 0 else "wb", closefd=False)  # noqa: SIM115
     return io.TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", line_buffering=number > 1)
 
