@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Route
 
 from sirrd.http.texts.en import ENGLISH
-from tests.browser.conftest import Site, Visit, Visitor, site_with
+from tests.browser.conftest import API_KEY, Site, Visit, Visitor, site_with
 from tests.parts import PATIENCE_SECONDS
 from tests.relay import Asked, Loses, Relay, relay
 
@@ -91,14 +91,17 @@ def test_a_lost_answer_is_healed_by_the_page(
 def test_a_lost_answer_is_healed_without_script(
     site: Site, visit: Visit, between: Relay, runs: int, *, keeps: bool
 ) -> None:
-    """The browser sends the form again of itself: one view is spent, and the value is shown."""
+    """The browser sends the form again of itself, or the person does who loads the page again: one view is spent."""
     between.keeps = keeps
     visitor = visit(java_script_enabled=False)
     for n in range(runs):
         link = site.put(f"s3cret {n}", max_reads=2)
         between.loses = losing(1)
         visitor.page.goto(via(link, site, between))
-        visitor.presses(ENGLISH.reveal)
+        visitor.page.get_by_role("button", name=ENGLISH.reveal).click(no_wait_after=True)
+        visitor.page.locator("#reveal").wait_for(state="detached")
+        if visitor.page.url.startswith("chrome-error:"):
+            visitor.page.reload()
         assert value_of(visitor) == f"s3cret {n}"
         assert site.spent(link) == 1
     assert between.lost == runs
@@ -350,3 +353,36 @@ def test_a_server_that_is_busy_for_a_moment(site: Site, visit: Visit) -> None:
     visitor.presses(ENGLISH.reveal)
     visitor.sees(NOTICES.unavailable.title)
     assert len(answers) == 4
+
+
+# A look that becomes a read.
+
+
+def test_a_look_that_a_proxy_makes_a_read_spends_nothing(site: Site, visit: Visit, between: Relay) -> None:
+    """A proxy that makes a GET of every HEAD burns nothing: the page goes on, and says what it could not check."""
+    between.changes = lambda head: head.replace(b"HEAD /", b"GET /", 1)
+    link = site.put(max_reads=2)
+    visitor = visit()
+    visitor.page.goto(via(link, site, between))
+    visitor.presses(ENGLISH.reveal)
+    assert value_of(visitor) == "s3cret"
+    visitor.sees(ENGLISH.shown_unchecked)
+    asked = [re.fullmatch(r"(\w+) /secrets/\w+", each.line) for each in between.asked]
+    assert [found[1] for found in asked if found] == ["HEAD", "GET", "HEAD"]
+    assert site.spent(link) == 1
+
+
+def test_a_status_that_a_proxy_makes_a_read_spends_nothing(site: Site, visit: Visit, between: Relay) -> None:
+    """Neither does the page of the sender, which looks again and again."""
+    between.changes = lambda head: head.replace(b"HEAD /", b"GET /", 1)
+    visitor = visit()
+    visitor.page.goto(f"{between.address}/")
+    visitor.page.get_by_label(ENGLISH.api_key).fill(API_KEY)
+    visitor.page.get_by_label(ENGLISH.secret, exact=True).fill("plain")
+    visitor.page.get_by_text(ENGLISH.more).click()
+    visitor.page.get_by_label(ENGLISH.encrypt).uncheck()
+    visitor.presses(ENGLISH.create)
+    visitor.page.locator("#ready:focus").wait_for()
+    visitor.presses(ENGLISH.check)
+    visitor.sees(ENGLISH.status_unknown)
+    assert site.spent(visitor.page.get_by_label(ENGLISH.link, exact=True).input_value()) == 0
