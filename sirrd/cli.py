@@ -251,7 +251,7 @@ def _backup(settings: Settings, *, file: Path) -> None:
             raise UsageError("standard output is a terminal, and a copy is no text", hint="sirrd backup - > FILE")
         _say(f"backed up {backup_to(1, _folder_of(settings).database)} secrets")
     else:
-        folder, owner = folder_to_copy(settings)
+        folder, owner = folder_to_copy(settings, file.absolute().parent, say=_say)
         print(f"backed up {backup(folder.database, file.absolute(), owner=owner)} secrets")
         if file.absolute().is_relative_to(folder.path):
             _say("sirrd: a copy in the data folder keeps what burns meanwhile: move it elsewhere")

@@ -60,13 +60,22 @@ def folder_of(settings: Settings, *, say: Callable[[str], None], for_long: bool 
     return folder
 
 
-def folder_to_copy(settings: Settings) -> tuple[DataFolder, Owner | None]:
+def folder_to_copy(settings: Settings, target: Path, *, say: Callable[[str], None]) -> tuple[DataFolder, Owner | None]:
     """Return the data folder, and as whom root reads it while it keeps its rights for what it writes elsewhere.
+
+    Into a folder of the owner's, such as the data folder, the owner writes.
+
+    Args:
+        settings: What the operator chose.
+        target: The folder that gets the copy.
+        say: Told as whom the command works, where that is for good.
 
     Raises:
         BadFolder: That user cannot read it, root cannot be that user, or others could have changed it.
     """
     owner = foreign_owner(settings)
+    if owner is not None and (writer := owner_of(target)) is not None and writer.uid == owner.uid:
+        return folder_of(settings, say=say), None
     folder = DataFolder(settings.data_dir.absolute())
     if owner is not None:
         _load()
