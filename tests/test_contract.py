@@ -262,6 +262,8 @@ OPEN: Final = {"master_api_key": None}
 LIMITED: Final = {"rate_limit_per_second": 1}
 ATTEMPT: Final = {"X-Sirr-Attempt": "A" * 43}
 PREFETCH: Final = {"Sec-Purpose": "prefetch"}
+LOOK: Final = {"X-Sirr-Look": "true"}
+ELSEWHERE: Final = {"Host": "evil.test"}
 FOREIGN: Final = {"Sec-Fetch-Site": "cross-site"}
 A_FILE: Final = f"/static/{assets.VERSION}/style.css"
 
@@ -299,6 +301,8 @@ def one_secret(form: str, reader: str, name: str) -> list[Case]:
         Case(f"GET {path('once')}", reader, 200, f"{name} value"),
         Case(f"GET {path('sealed')}", reader, 410, "sealed"),
         Case(f"GET {path('once')}", reader, 403, "foreign_request", sent=PREFETCH),
+        Case(f"GET {path('once')}", reader, 403, "look_only", sent=LOOK),
+        Case(f"GET {path('once')}", reader, 421, "wrong_host", sent=ELSEWHERE),
         Case(f"GET {path('once')}", reader, 500, "unreadable", given="record damaged"),
         Case(f"GET {path('once')}", reader, 503, "busy", given="queue full", shows=RETRY),
         Case(f"GET {path('once')}", reader, 503, "storage_unavailable", given="storage broken", shows=RETRY),
@@ -452,6 +456,9 @@ ROUTES: Final = [
     *plain("/openapi.json"),
     *plain("/robots.txt"),
     Case("GET /nowhere", STRANGER, 404, "no_such_route"),
+    Case("GET /nowhere", STRANGER, 421, "wrong_host", sent=ELSEWHERE),
+    Case("GET /version", STRANGER, 400, "bad_host", sent={"Host": "sirrd.test/x"}),
+    Case("GET /%76ersion", STRANGER, 400, "bad_path"),
     Case("GET /secrets/", OPERATOR, 404, "no_such_route"),
     Case("GET /", STRANGER, 404, "no_such_route", settings={"pages": "reveal"}),
     Case("POST /", STRANGER, 404, "no_such_route", settings={"pages": "off"}),

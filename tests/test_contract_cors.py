@@ -47,7 +47,7 @@ async def test_reads_are_never_shared(case: Case, start: Start, monkeypatch: pyt
     answer = await check(asked, start, monkeypatch, cors_origins=LISTED)
     if is_read(case):
         assert "access-control-allow-origin" not in answer.headers
-    elif case.status not in {404, 405}:
+    elif case.status not in {404, 405} and case.says not in {"wrong_host", "bad_host"}:  # those stand above CORS
         assert answer.headers["access-control-allow-origin"] == LISTED
         assert "Origin" in answer.headers["vary"]
     assert "access-control-allow-credentials" not in answer.headers

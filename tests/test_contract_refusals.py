@@ -36,7 +36,9 @@ ORDER: Final = [
     Case("PUT /nowhere", OPERATOR, 404, "no_such_route"),
     Case("GET /nowhere", STRANGER, 404, "no_such_route"),
     Case("POST /nowhere", OPERATOR, 404, "no_such_route", body=LARGE, sent=TEXT, settings=SMALL),
-    Case("GET /secrets/a%20b/c", STRANGER, 404, "no_such_route"),
+    Case("GET /nowhere", STRANGER, 421, "wrong_host", sent={"Host": "evil.test"}),
+    Case("GET /secrets/a;b/c", STRANGER, 404, "no_such_route"),
+    Case("GET /secrets/a%20b/c", STRANGER, 400, "bad_path"),
     Case("GET /nowhere?limit=0", OPERATOR, 404, "no_such_route"),
     # 405, before the bearer and all after it
     Case("PUT /secrets", STRANGER, 405, "method_not_allowed"),
