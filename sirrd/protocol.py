@@ -162,36 +162,42 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, or leave it for later."""
-        self._unparsed += data
+        self._unparsed = self._unparsed + data if self._unparsed else data
         self.parse_on()
 
     def parse_on(self) -> None:
         """Parse slice by slice, until a request has to wait, its body has to be taken, or it is the turn of others."""
         self._is_queued = False
-        while self._may_parse() and self._turns.admits(self):
-            piece, self._unparsed = self._unparsed[:SLICE_BYTES], self._unparsed[SLICE_BYTES:]
+        flow = self._flow
+        while (left := self._unparsed) and self._may_parse() and self._turns.admits(self):
+            # Most of what comes is one slice: nothing of it is copied.
+            piece, self._unparsed = (
+                (left, b"") if len(left) <= SLICE_BYTES else (left[:SLICE_BYTES], left[SLICE_BYTES:])
+            )
             self._parts = 0
             self._parse(piece)
             self._turns.charge(self, len(piece) + self._parts)
-        self._flow.holds_back = bool(self._unparsed)
         if self._unparsed:
-            self.flow.pause_reading()
+            flow.holds_back = True
+            flow.pause_reading()
             self._queue()
-        elif not (self.waiting or self._is_full()):
-            self.flow.resume_reading()
+        elif flow.read_paused:
+            flow.holds_back = False
+            if not (self.waiting or self._is_full()):
+                flow.resume_reading()
 
     def _may_parse(self) -> bool:
-        """Tell whether there is something to parse, and nothing that has to come first."""
-        blocked = self.waiting or self.flow.write_paused or self._is_full()
-        return bool(self._unparsed) and not blocked and not self.transport.is_closing()
+        """Tell whether nothing has to come before more is parsed."""
+        return not (self.waiting or self._flow.write_paused or self._is_full() or self.transport.is_closing())
 
     def _is_full(self) -> bool:
         """Tell whether a body has to be taken by its request before more of it may come."""
-        return bool(self.cycle) and len(self.cycle.body) > HIGH_WATER_LIMIT and not self.cycle.response_complete
+        cycle = self.cycle
+        return bool(cycle) and len(cycle.body) > HIGH_WATER_LIMIT and not cycle.response_complete
 
     def _queue(self) -> None:
         """Parse what is left in a later turn; what cannot be parsed now is come back to when it can."""
-        if not self._is_queued and self._may_parse():
+        if self._unparsed and not self._is_queued and self._may_parse():
             self._is_queued = True
             self._turns.queue(self)
 
@@ -393,7 +399,8 @@ class Protocol(HttpToolsProtocol):
             return
         if self.waiting and (self._served_now is None or self._served_now.response_complete):
             self._start(self.waiting.popleft())
-        self.parse_on()
+        if self._unparsed or self._flow.read_paused:
+            self.parse_on()
 
     def is_silent(self) -> bool:
         """Tell whether it has been open for a while and no request ever came, whatever came of one."""
