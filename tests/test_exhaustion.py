@@ -211,7 +211,9 @@ def test_what_does_not_end_is_cut(daemon: Daemon, opening: bytes, more: bytes, s
     with hostile(daemon, opening, more) as clients:
         pump(clients, daemon, lambda: all(client.cut for client in clients))
     # Who is cut in the middle of sending may not see why.
-    assert {bytes(client.told[9:12]) for client in clients} <= {status, b""}
+    # One whose turn comes late has made no progress meanwhile.
+    late = {b"408"} if CHUNKED in opening else set()
+    assert {bytes(client.told[9:12]) for client in clients} <= {status, b"", *late}
     assert daemon.grew() < GROWTH
 
 

@@ -200,7 +200,7 @@ async def test_a_remainder_that_nobody_reads_is_counted_as_it_comes(
             sent += 6000
         assert sent < 200_000
         await asyncio.sleep(0)
-    assert sent > 90_000
+    assert sent > (90_000 if b";" in piece else 12_000)  # chunks count for more than their size
 
 
 async def test_who_does_not_take_answers_is_asked_for_no_more_requests(service: Service) -> None:
