@@ -19,7 +19,7 @@ from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 MOST_CONNECTIONS: Final = 16_384
-MOST_A_TURN: Final = 8
+MOST_A_TURN: Final = 4
 RESERVED_FILES: Final = 16
 PAUSE_SECONDS: Final = 0.1
 SILENT_SECONDS: Final = 60.0
