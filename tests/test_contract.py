@@ -452,7 +452,10 @@ ROUTES: Final = [
     Case("GET /ready", STRANGER, 503, "", given="draining"),
     Case("HEAD /ready", STRANGER, 503, given="draining"),
     Case("POST /ready", STRANGER, 405, "method_not_allowed", shows=_allow("GET, HEAD")),
-    *plain("/version", "name version max_value_bytes public_max_value_bytes redelivery_seconds"),
+    *plain(
+        "/version",
+        "name version max_value_bytes public_max_value_bytes redelivery_seconds default_ttl_seconds max_ttl_seconds",
+    ),
     *plain("/openapi.json"),
     *plain("/robots.txt"),
     Case("GET /nowhere", STRANGER, 404, "no_such_route"),

@@ -31,6 +31,15 @@ async def test_a_client_can_ask_how_long_a_value_may_be(
             assert (said["max_value_bytes"], said["public_max_value_bytes"]) == (most, public)
 
 
+async def test_a_client_can_ask_how_long_a_secret_lives(start: Start) -> None:
+    """The operator's settings, or null where they are unset."""
+    for changes in ({}, {"default_ttl_seconds": 60, "max_ttl_seconds": 3600}):
+        async with start(**changes) as daemon:
+            said = (await daemon.stranger.get("/version")).json()
+            told = {name: said[name] for name in ("default_ttl_seconds", "max_ttl_seconds")}
+            assert told == {"default_ttl_seconds": None, "max_ttl_seconds": None} | changes
+
+
 @pytest.mark.parametrize("seconds", [0, 60, 3600])
 async def test_a_client_can_ask_whether_a_lost_answer_is_given_again(start: Start, seconds: int) -> None:
     """Before it repeats a read: what does not say so would spend another one."""

@@ -11,6 +11,7 @@ Values are encrypted before they are sent, with a key that stands in the fragmen
 Nothing of the daemon is imported here.
 """
 
+from sirrd.client.answers import Version
 from sirrd.client.clients import AsyncReading, AsyncSirrClient, Reading, SirrClient
 from sirrd.client.errors import (
     CannotLookError,
@@ -56,4 +57,5 @@ __all__ = [
     "SirrError",
     "UnauthorisedError",
     "UnavailableError",
+    "Version",
 ]

@@ -159,6 +159,7 @@ Release = Annotated[str, StringConstraints(max_length=64), AfterValidator(_print
 Time = Annotated[int, Field(ge=0, le=_LATEST)]
 Count = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
 Reads = Annotated[int, Field(ge=1, le=(1 << 53) - 1)]
+Seconds = Annotated[int, Field(ge=1, le=_LATEST)]
 Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
 Status = Literal["active", "sealed"]
 
@@ -263,6 +264,8 @@ class Version(_Model):
         max_value_bytes: The longest value that it takes.
         public_max_value_bytes: The same, of strangers; None where they may store nothing.
         redelivery_seconds: For how long a read is answered again to whoever shows its attempt; None or 0: not at all.
+        default_ttl_seconds: How long a secret lives whose sender does not say; None: as long as it may.
+        max_ttl_seconds: How long one may live; None: for ever.
     """
 
     name: Literal["sirrd"]
@@ -270,6 +273,8 @@ class Version(_Model):
     max_value_bytes: Bytes | None = None
     public_max_value_bytes: Bytes | None = None
     redelivery_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    default_ttl_seconds: Seconds | None = None
+    max_ttl_seconds: Seconds | None = None
 
 
 class Looked(_Model):

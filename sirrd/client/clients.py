@@ -14,7 +14,8 @@ from typing import Final, Self, TypeVar
 import httpx
 
 from sirrd.client import operations
-from sirrd.client.calls import Call, Outcome, Step, Wait
+from sirrd.client.answers import Version
+from sirrd.client.calls import Call, Outcome, Step, Wait, version
 from sirrd.client.errors import SirrError
 from sirrd.client.operations import UNSET, Head, Metadata, Named, Number, Page, Pushed, Unset
 from sirrd.client.party import Cursors, Party
@@ -225,6 +226,10 @@ class SirrClient(Party):
         """
         return self._do(operations.health())
 
+    def about(self) -> Version:
+        """Ask for the server's release and its limits; an older release says less."""
+        return self._do(version())
+
     def _do(self, call: Call[T], server: str | None = None) -> T:
         steps = self._steps(call, server)
         outcome: Outcome = None
@@ -373,6 +378,10 @@ class AsyncSirrClient(Party):
     async def health(self) -> bool:
         """See `SirrClient.health`."""
         return await self._do(operations.health())
+
+    async def about(self) -> Version:
+        """See `SirrClient.about`."""
+        return await self._do(version())
 
     async def _do(self, call: Call[T], server: str | None = None) -> T:
         steps = self._steps(call, server)

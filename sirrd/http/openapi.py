@@ -540,6 +540,11 @@ def _schemas() -> Json:
                 "description": "The same, for whoever shows no bearer; null where they may store nothing.",
             },
             redelivery_seconds={**number, "description": "For how long an attempt is answered again; 0: not at all."},
+            default_ttl_seconds={
+                **maybe_number,
+                "description": "How long a secret lives whose sender does not say; null: as long as it may.",
+            },
+            max_ttl_seconds={**maybe_number, "description": "How long one may live; null: for ever."},
         ),
         "Metadata": metadata,
         "Secrets": {**secrets, "required": ["secrets"]},

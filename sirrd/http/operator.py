@@ -98,6 +98,8 @@ async def version(request: Request) -> wire.Answer:
             "max_value_bytes": context.caps.max_value_bytes,
             "public_max_value_bytes": None if strangers is None else strangers.max_value_bytes,
             "redelivery_seconds": context.redelivery_seconds,
+            "default_ttl_seconds": context.caps.default_ttl_seconds,
+            "max_ttl_seconds": context.caps.max_ttl_seconds,
         },
     )
 

@@ -91,16 +91,32 @@ def _pushed(client: SirrClient, content: Any, ttl: Any, more: dict[str, Any], **
 
     if ttl is not ...:
         return client.push(content, ttl=ttl, **more, **how)
+    seconds = _lifetime(client)
     try:
-        pushed = client.push(content, ttl=_WEEK_SECONDS, **more, **how)
+        pushed = client.push(content, ttl=seconds, **more, **how)
     except RefusedError as error:
         if error.code != "bad_field" or "ttl_seconds" not in str(error):
             raise
+        # Of strangers it may take less than it says of its owners; None is as long as it does.
         pushed = client.push(content, ttl=None, **more, **how)
-        note("it expires when the server's longest time is over; --ttl says when")
-    else:
+        note("it expires when the longest time is over that this server allows; --ttl says when")
+        return pushed
+    if seconds == _WEEK_SECONDS:
         note("it expires in 7 days; --ttl says when, --ttl never that it does not")
+    else:
+        note(f"it expires {values.expires_in(seconds, now=0)}, as this server has it; --ttl says when")
     return pushed
+
+
+def _lifetime(client: SirrClient) -> int:
+    """Return how many seconds a secret lives where nobody says: a week, or less where the server has less."""
+    from sirrd.client import SirrError  # noqa: PLC0415
+
+    try:
+        said = client.about()
+    except SirrError:
+        return _WEEK_SECONDS
+    return min(each for each in (_WEEK_SECONDS, said.default_ttl_seconds, said.max_ttl_seconds) if each is not None)
 
 
 def _hand_over(client: SirrClient, pushed: Pushed, *, as_json: bool) -> None:
