@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     def _is_base_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
+        # `urlsplit` would take some of it out, silently.
+        if not value.isprintable() or value != value.strip():
+            raise ValueError("must be printable, without white space around it")
         if not _ABSOLUTE.match(value):
             raise ValueError(f"{_NOT_BASE}; it has to begin with http:// or https://")
         if not _is_base(value):
