@@ -323,6 +323,16 @@ async def test_a_form_may_be_of_any_type(daemon: Daemon, content_type: str) -> N
     assert "CANARY" in answer.text
 
 
+@pytest.mark.parametrize(
+    "body", [b"\xff\xfe=\x00&\xc3\xa9", b"%C2%95=2&%ff=%zz&=&&", "schlüssel=é".encode(), b"\x00" * 99]
+)
+async def test_a_form_may_hold_anything(daemon: Daemon, body: bytes) -> None:
+    """Bytes that are no text in a form are no attempt, and no error."""
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await daemon.stranger.post(f"/s/{await daemon.put('CANARY')}", content=body, headers=headers)
+    assert (answer.status_code, "CANARY" in answer.text) == (200, True)
+
+
 async def test_request_ids_differ(daemon: Daemon) -> None:
     """Every answer has an id of its own, which no request chooses."""
     answers = [await ask(daemon, "GET", "/health", [BEARER, (b"x-request-id", b"chosen")]) for _ in range(20)]

@@ -176,8 +176,9 @@ async def form_attempt(request: Request) -> Attempt | None:
     kind = b",".join(fields(request.scope, b"content-type")).partition(b";")[0].strip().lower()
     if kind != _FORM or len(body) > _MAX_FORM_BYTES:
         return None
-    given = parse_qsl(body, keep_blank_values=True)
-    return _attempt([value for name, value in given if name == b"attempt"])
+    # Any byte may stand there, whether or not it is text: one is one character here.
+    given = parse_qsl(body.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
+    return _attempt([value.encode("latin-1") for name, value in given if name == "attempt"])
 
 
 def _attempt(shown: Sequence[bytes]) -> Attempt | None:
