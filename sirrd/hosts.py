@@ -24,11 +24,13 @@ class Host(NamedTuple):
             writes it, without brackets.
         authority: Host and port as they were written, for a URL.
         port: The port, or None: that of the scheme.
+        is_loopback: See `is_loopback`.
     """
 
     name: str
     authority: str
     port: int | None
+    is_loopback: bool
 
 
 def parse(field: bytes) -> Host | None:
@@ -44,7 +46,9 @@ def _parse(field: bytes) -> Host | None:
     if found is None or int(found[2] or 0) > _MOST_PORTS:
         return None
     name = canonical(found[1])
-    return None if name is None else Host(name, text.removesuffix(":"), int(found[2]) if found[2] else None)
+    if name is None:
+        return None
+    return Host(name, text.removesuffix(":"), int(found[2]) if found[2] else None, is_loopback(name))
 
 
 def canonical(text: str) -> str | None:

@@ -62,10 +62,12 @@ class Hosts:
         if self._meant is None or scope["path"] in FOR_ANYONE:
             return
         host = self._peers.forwarded_host(scope) or named
-        name = "" if host is None else host.name
-        if name in self._meant or hosts.is_loopback(name) or not (sent or name):
+        if host is None:
+            if not sent:
+                return
+        elif host.is_loopback or host.name in self._meant:
             return
-        self._tell(scope, name)
+        self._tell(scope, "" if host is None else host.name)
         raise WrongHost
 
     def _tell(self, scope: Scope, name: str) -> None:
