@@ -66,6 +66,9 @@ async def deaddrop_of(
             memory=memory,
         )
         stack.push_async_callback(store.close)
+        if not settings.redelivery_seconds:
+            # What an earlier run has promised is not given any more either.
+            await store.end_attempts()
         drop = DeadDrop(
             store,
             caps=settings.caps,

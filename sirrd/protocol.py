@@ -300,8 +300,10 @@ class Protocol(HttpToolsProtocol):
         url = head.target_of(self.url, version=version, fields=self.headers)
         scope["method"] = self.parser.get_method().decode("ascii")
         scope["http_version"] = version
-        scope["raw_path"] = url.path
-        path = url.path.decode("ascii")
+        # An absolute target may have no path: then its root is meant, or with OPTIONS the server (RFC 9112, 3.2.4).
+        raw_path = url.path or (b"*" if scope["method"] == "OPTIONS" else b"/")
+        scope["raw_path"] = raw_path
+        path = raw_path.decode("ascii")
         # What is longer names nothing, and is not worth the time that decoding it takes.
         scope["path"] = unquote(path) if len(path) <= _LONGEST_DECODED else path
         scope["query_string"] = url.query or b""

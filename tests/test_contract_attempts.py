@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hmac
 import json
 import secrets
 import socket
 import sqlite3
 import struct
+import threading
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -20,11 +22,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sirrd.errors import AttemptOver, Unreadable
+from sirrd.errors import AttemptOver, Gone, Unreadable
 from sirrd.events import Action
 from sirrd.keyring import DELIVERY_BYTES, ERASED_DELIVERY, ERASED_SALT, InnerKeys, Keyring
 from sirrd.model import Amendment, Attempt, Caller, Identity, Plaintext, Terms
 from sirrd.store.attempts import MOST_REPEATS, REMEMBERED_SECONDS
+from sirrd.store.writer import Transaction
 from tests.conftest import NOW, Daemon, Launch, Opener, SetClock, Start, masters
 from tests.parts import ask, wait_until
 from tests.parts import put as put_drop
@@ -382,6 +385,126 @@ async def test_an_attempt_is_the_same_on_page_and_api(daemon: Daemon) -> None:
     assert told(await read(daemon, f"/secrets/{drop}", FIRST)) == (200, True)
 
 
+@pytest.mark.parametrize("body", [b"\xff=1", b"attempt=\xfe", b"a=%ff", b"attempt=%ff", b"%ff=1&a"])
+async def test_a_form_of_any_bytes_is_no_crash(daemon: Daemon, body: bytes) -> None:
+    """What is no attempt is none, or a malformed one; nobody can fill the log with tracebacks."""
+    drop = await daemon.put()
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await daemon.stranger.post(f"/s/{drop}", content=body, headers=kind)
+    assert answer.status_code == (400 if b"attempt" in body else 200)
+
+
+# What much of it may cost.
+
+
+async def test_a_tick_ends_beside_readers_that_never_pause(tmp_path: Path, opened: Opener, clock: SetClock) -> None:
+    """What becomes due while a tick is at it waits for the next one, and the WAL is emptied."""
+    store = await opened(tmp_path, redelivery_seconds=1)
+    identity = Identity("ab" * 32)
+    await store.put(identity, Plaintext(b"s3cret"), lambda now: Terms(now, None, 10**9, delete=True), by=CALLER)
+    is_over = False
+
+    async def read_on() -> int:
+        count = 0
+        while not is_over:
+            await store.claim(identity, by=CALLER, attempt=Attempt(secrets.token_bytes(32)))
+            clock.at += 1  # so that every delivery is due at once
+            count += 1
+        return count
+
+    readers = [asyncio.create_task(read_on()) for _ in range(300)]
+    try:
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                await store.tidy()
+    finally:
+        is_over = True
+        assert sum(await asyncio.gather(*readers)) > 300
+
+
+async def test_many_attempts_at_one_secret_are_bounded_and_end_on_the_thread(
+    tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest are remembered, and what ends many of them does not do it on the event loop."""
+    monkeypatch.setattr("sirrd.store.attempts.MOST_REMEMBERED", 150)
+    store = await opened(tmp_path)
+    threads: set[bool] = set()
+    erase = store._attempts._slots.erase
+
+    def watched(transaction: Transaction, slots: list[int]) -> None:
+        threads.add(transaction.on_thread or len(slots) <= 100)
+        erase(transaction, slots)
+
+    monkeypatch.setattr(store._attempts._slots, "erase", watched)
+    for burns in (True, False):
+        identity = Identity(f"{burns:064x}")
+        terms = functools.partial(_often, burns=burns)
+        await store.put(identity, Plaintext(b"s3cret"), terms, by=CALLER)
+        made = [Attempt(secrets.token_bytes(32)) for _ in range(200)]
+        await asyncio.gather(*(store.claim(identity, by=CALLER, attempt=each) for each in made))
+        assert _rows(tmp_path, "SELECT count(*) FROM attempt") == [(150,)]
+        assert (await store.claim(identity, by=CALLER, attempt=made[-1])).repeats == 1
+        assert (await store.peek(identity)).read_count == 200
+        if not burns:
+            await store.amend(identity, Amendment(), lambda old, _: old, by=CALLER)
+        await store.remove(identity, by=CALLER)
+        assert _left(tmp_path) == (0, 0, 0, 0)
+    assert threads == {True}
+
+
+async def test_a_long_value_that_burned_goes_on_the_thread(tmp_path: Path, opened: Opener) -> None:
+    """Whoever says that it arrived does not hold up the event loop by it."""
+    store = await opened(tmp_path)
+    identity, attempt = Identity("ab" * 32), Attempt(bytes(32))
+    await _put(store, identity, "x" * 200_000)
+    await store.claim(identity, by=CALLER, attempt=attempt)
+    seen: list[str] = []
+    store._writing.set_trace_callback(lambda sql: seen.append(f"{threading.current_thread().name}: {sql}"))
+    await store.received(identity, attempt)
+    store._writing.set_trace_callback(None)
+    assert {line.partition(":")[0] for line in seen if "DELETE FROM spent" in line} == {"sirrd-writer"}
+    assert _left(tmp_path) == (0, 0, 0, 0)
+
+
+async def test_any_number_of_orgs_may_have_burned_a_key(daemon: Daemon) -> None:
+    """A repeat by a bare key finds what it read among however many, and spends nobody else's."""
+    for number in range(120):
+        path = await daemon.put_in(f"org-{number}", "k")
+        await read(daemon, path, FIRST)
+    await daemon.put_in("mine", "k", "mine")
+    assert (await read(daemon, "/secrets/k", SECOND)).json()["value"] == "mine"
+    assert told(await read(daemon, "/secrets/k", SECOND)) == (200, True)
+    await daemon.put_in("other", "k", "other's")
+    again = await read(daemon, "/secrets/k", SECOND)
+    assert (told(again), again.json()["value"]) == ((200, True), "mine")
+
+
+async def test_turned_off_nothing_of_before_is_answered(start: Start, tmp_path: Path) -> None:
+    """An operator who turns it off means what was read before as well."""
+    async with start() as daemon:
+        path = f"/secrets/{await daemon.put()}"
+        await read(daemon, path, FIRST)
+    async with start(redelivery_seconds=0) as daemon:
+        assert refused(await read(daemon, path, FIRST)) == (404, "not_found")
+        assert _left(tmp_path)[:3] == (0, 0, 0)
+
+
+@pytest.mark.parametrize("ending", ["delete", "put"])
+async def test_what_burned_before_a_renewal_can_be_ended(tmp_path: Path, opened: Opener, ending: str) -> None:
+    """While names move to newer keys, what stands under the older ones is found by whoever ends it."""
+    store = await opened(tmp_path)
+    identity = Identity("k", "acme")
+    await _put(store, identity)
+    await store.claim(identity, by=CALLER, attempt=Attempt(bytes(32)))
+    await store.rotation.renew(by=CALLER)
+    if ending == "put":
+        await _put(store, identity)
+    else:
+        with pytest.raises(Gone):
+            await store.remove(identity, by=CALLER)
+    assert _left(tmp_path)[:3] == (0, 0, 0)
+
+
 # What is left in the files, and in the trail.
 
 
@@ -533,6 +656,10 @@ def test_an_incomplete_request_does_nothing(launch: Launch, rest: bytes) -> None
 
 def _hidden(page: str) -> str:
     return page.partition('name="attempt" value="')[2].partition('"')[0]
+
+
+def _often(now: int, *, burns: bool) -> Terms:
+    return Terms(now, None, 500, delete=burns)
 
 
 def _terms(now: int, *, burns: bool = True) -> Terms:

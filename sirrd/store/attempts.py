@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from sirrd.errors import AttemptOver, Gone, TooManyRepeats
-from sirrd.keyring import ERASED_DELIVERY, Keyring, Names, SealedRecord, key_id_of
+from sirrd.keyring import ERASED_DELIVERY, Keyring, Names, SealedRecord
 from sirrd.model import Attempt, BareKey, Target
 from sirrd.store import statements
 from sirrd.store.slots import DELIVERIES, Slots
@@ -25,8 +25,10 @@ from sirrd.store.writer import NeedsThread, Transaction
 
 MOST_REPEATS: Final = 20
 REMEMBERED_SECONDS: Final = 86_400
+MOST_REMEMBERED: Final = 4096
+FOREVER: Final = 2**62
 _NO_SECRET: Final = 0
-_FOREVER: Final = 2**62
+_MANY: Final = 100
 
 
 class Known(NamedTuple):
@@ -38,6 +40,7 @@ class Known(NamedTuple):
         ends_at: Until when it is answered again, in Unix seconds.
         repeats: How often it was.
         wrapped: Its delivery, or None.
+        names: Those by which its secret was found.
     """
 
     id: int
@@ -45,6 +48,7 @@ class Known(NamedTuple):
     ends_at: int
     repeats: int
     wrapped: bytes | None
+    names: Names
 
     def __repr__(self) -> str:
         return f"<Known {self.id}>"
@@ -68,14 +72,20 @@ class Attempts:
     def find(self, transaction: Transaction, target: Target, attempt: Attempt) -> Known | None:
         """Return what is known of an attempt at a secret, or None; either takes the same steps."""
         keyring, now = self._keyring, transaction.now
-        candidates = [row for names in keyring.every_names() for row in self._candidates(transaction, target, names)]
+        candidates = [
+            (secret, names)
+            for names in keyring.every_names()
+            for (secret,) in self._candidates(transaction, target, names)
+        ]
+        if len(candidates) > _MANY and not transaction.on_thread:
+            raise NeedsThread
         # Older keys have named attempts that are still remembered.
         every = (keyring.names, *(names for names in keyring.older if now < (names.ended_at or 0) + REMEMBERED_SECONDS))
-        for (secret,) in candidates or [(_NO_SECRET,)]:
+        for secret, found_by in candidates or [(_NO_SECRET, keyring.names)]:
             for names in every:
                 hashed = names.attempt_hash(secret, attempt)
-                for row in transaction.execute(statements.KNOWN, (hashed,)).fetchall():
-                    return Known(*row)
+                for id_, read, ends_at, repeats, wrapped in transaction.execute(statements.KNOWN, (hashed,)).fetchall():
+                    return Known(id_, read, ends_at, repeats, wrapped, found_by)
         return None
 
     def _candidates(self, transaction: Transaction, target: Target, names: Names) -> list[Any]:
@@ -100,7 +110,7 @@ class Attempts:
         if not rows:
             raise Gone
         row = Row(*rows[0])
-        fingerprint = self._keyring.names_of(row.generation).fingerprint(row.lookup)
+        fingerprint = known.names.fingerprint(row.lookup)
         if transaction.now >= known.ends_at:
             raise AttemptOver(fingerprint)
         if known.repeats >= MOST_REPEATS:
@@ -143,64 +153,95 @@ class Attempts:
             delivery = self._slots.take(transaction, wrapped)
         noted = (row.seq, self._keyring.attempt_hash(row.seq, attempt), now, ends_at, delivery)
         transaction.change(statements.NOTE_ATTEMPT, noted)
+        if row.max_reads > MOST_REMEMBERED:
+            self._forget_oldest(transaction, row.seq)
+
+    def _forget_oldest(self, transaction: Transaction, secret: int) -> None:
+        """Forget all but the newest attempts at a secret that may be read very often: each read makes one."""
+        oldest = transaction.execute(statements.OLDEST, (secret, MOST_REMEMBERED)).fetchall()
+        self._slots.erase(transaction, [delivery for _, delivery in oldest if delivery is not None])
+        for attempt, _ in oldest:
+            transaction.change(statements.FORGET_ATTEMPT, (attempt,))
 
     # The end.
 
     def received(self, transaction: Transaction, known: Known) -> None:
         """End what an attempt has left: its reader has the value."""
+        self._refuse_much(transaction, known.secret)
         self._end(transaction, transaction.execute(statements.LEFT_BY_ATTEMPT, (known.id,)).fetchall())
 
     def end(self, transaction: Transaction, secret: int) -> None:
         """End what attempts have left of a secret that stays; they are remembered, and never read it again."""
-        self._end(transaction, transaction.execute(statements.LEFT_OF, (secret,)).fetchall())
+        self._refuse_much(transaction, secret)
+        self._erase_left(transaction, secret)
+        transaction.execute(statements.END_OF, (secret,))
+        self._forget_oldest(transaction, secret)
 
     def forget(self, transaction: Transaction, secrets: Sequence[int]) -> None:
-        """End and forget all attempts at secrets that go."""
+        """End and forget all attempts at secrets that go, and what is left of those that have burned."""
         for secret in secrets:
-            left = transaction.execute(statements.LEFT_OF, (secret,)).fetchall()
-            if left:
-                self._end(transaction, left)
-                transaction.execute(statements.FORGET_ATTEMPTS, (secret,))
-
-    def forget_spent(self, transaction: Transaction, target: Target) -> None:
-        """End what a secret has left that has burned."""
-        if isinstance(target, BareKey):
-            rows = transaction.execute(statements.SPENT_OF_BARE_KEY, (self._keyring.bare_lookup(target),)).fetchall()
-        else:
-            rows = transaction.execute(statements.SPENT, (self._keyring.lookup(target),)).fetchall()
-        for (secret,) in rows:
-            self.forget(transaction, [secret])
+            self._refuse_much(transaction, secret)
+            self._erase_left(transaction, secret)
+            transaction.execute(statements.FORGET_ATTEMPTS, (secret,))
             transaction.execute(statements.REMOVE_SPENT, (secret,))
 
-    def sweep(self, transaction: Transaction, *, before: int | None = None) -> int:
-        """End a batch of what is over, and return how much it was; 0 means that nothing is left.
+    def forget_spent(self, transaction: Transaction, target: Target) -> None:
+        """End what secrets of a name have left that have burned."""
+        for names in self._keyring.every_names():
+            if isinstance(target, BareKey):
+                rows = transaction.execute(statements.SPENT_OF_BARE_KEY, (names.bare_lookup(target),)).fetchall()
+            else:
+                rows = transaction.execute(statements.SPENT, (names.lookup(target),)).fetchall()
+            self.forget(transaction, [secret for (secret,) in rows])
+
+    def sweep(self, transaction: Transaction, *, before: int | None = None) -> tuple[int, int]:
+        """End a batch of what is over.
 
         Args:
             transaction: Of the unit.
-            before: What ends at or before that time in Unix seconds is over, or None for now.
+            before: What ends at or before that time of the store is over, or None for now.
+
+        Returns:
+            How much it was, where 0 means that nothing is left; and the time to go on with, so that what becomes due
+            meanwhile waits for the next sweep.
         """
-        now = transaction.now
-        due = transaction.execute(statements.DUE, {"now": now if before is None else before}).fetchall()
+        now = transaction.now if before is None else before
+        due = transaction.execute(statements.DUE, {"now": now}).fetchall()
         batch, size = [], 0
-        for row in due:
-            batch.append(row[:3])
-            size += row[3] or 0
+        for *left, bytes_ in due:
+            batch.append(left)
+            size += bytes_ or 0
             if size >= statements.PRUNE_BATCH_BYTES:
                 break
         self._end(transaction, batch)
-        old = transaction.execute(statements.FORGET_OLD, (now - REMEMBERED_SECONDS,)).rowcount
-        return len(batch) + old
+        old = transaction.execute(statements.FORGET_OLD, (min(now, transaction.now) - REMEMBERED_SECONDS,)).rowcount
+        return len(batch) + old, now
 
-    def end_everything(self, transaction: Transaction) -> int:
-        """End a batch of all that attempts have left, whether or not it is over; errors and result as in `sweep`."""
-        transaction.execute(statements.END_ALL)
-        return self.sweep(transaction, before=_FOREVER)
+    def end_some_under_older(self, transaction: Transaction, key_id: bytes) -> int:
+        """End a batch of what is sealed under another master key than that: only its reader could move it.
 
-    def end_under_older(self, transaction: Transaction, key_id: bytes) -> None:
-        """End what is sealed under another master key than that: only its reader could move it, and the key goes."""
-        for secret, label in transaction.execute(statements.SPENT_LABELS).fetchall():
-            if key_id_of(label) != key_id:
-                self.forget(transaction, [secret])
+        Returns:
+            How much it was; 0 means that nothing is left.
+        """
+        rows = transaction.execute(statements.SPENT_UNDER_OLDER, (key_id,)).fetchall()
+        self.forget(transaction, [secret for (secret,) in rows])
+        return len(rows)
+
+    def _refuse_much(self, transaction: Transaction, secret: int) -> None:
+        """Leave what would take long to the thread.
+
+        Raises:
+            NeedsThread: There are many attempts, or a long value has burned.
+        """
+        if transaction.on_thread:
+            return
+        asked = {"secret": secret, "longest": transaction.longest, "many": _MANY}
+        if transaction.execute(statements.IS_MUCH, asked).fetchall():
+            raise NeedsThread
+
+    def _erase_left(self, transaction: Transaction, secret: int) -> None:
+        left = transaction.execute(statements.LEFT_OF, (secret,)).fetchall()
+        self._slots.erase(transaction, [delivery for (delivery,) in left])
 
     def _end(self, transaction: Transaction, left: Sequence[Sequence[Any]]) -> None:
         """Erase deliveries, given as rows of id, secret and delivery, and remove what burned and has none left."""

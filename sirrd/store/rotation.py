@@ -131,6 +131,13 @@ class SqliteRotation:
         if await self.remaining():
             raise Unavailable
 
+        def end_some(transaction: Transaction) -> int:
+            return self._attempts.end_some_under_older(transaction, first)
+
+        # What has burned under an older key can be moved by nobody, so it ends, some at a time.
+        while await self._writer.submit(end_some, long=True, own=True):
+            pass
+
         def unit(transaction: Transaction) -> bool:
             ((inner,),) = transaction.execute("SELECT sealed FROM inner_keys").fetchall()
             # What was counted above says nothing any more if another key came first meanwhile.
@@ -139,7 +146,8 @@ class SqliteRotation:
             if under != {first} or self._adopted != adopted:
                 return False
             transaction.execute(statements.MOVED, ())
-            self._attempts.end_under_older(transaction, first)
+            if self._attempts.end_some_under_older(transaction, first):
+                return False
             ((older,),) = transaction.execute(statements.OLDER_KEYS, {"key": first}).fetchall()
             transaction.change(statements.FORGET_OLDER_KEYS, (first,), rows=older)
             return True

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
+import math
 import os
 import sqlite3
 import time
@@ -40,7 +42,7 @@ from sirrd.locks import Unlock, refuse
 from sirrd.memory import Memory
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
 from sirrd.store import Page, statements
-from sirrd.store.attempts import Attempts, Known
+from sirrd.store.attempts import FOREVER, Attempts, Known
 from sirrd.store.connections import (
     VACUUM_PAGES,
     bound_wal,
@@ -64,6 +66,7 @@ from sirrd.store.writer import LONG_VALUE_BYTES, NeedsThread, Transaction, Write
 logger = logging.getLogger(__name__)
 
 DEFAULT_REDELIVERY_SECONDS: Final = 60
+_SWEEP_SECONDS: Final = 10.0
 _SPARE_PAGES: Final = 256
 _LEAST_FREE_BYTES: Final = statements.PRUNE_BATCH_BYTES  # what the largest unit of work of the daemon's own may need
 _MEASURE_SECONDS: Final = 1.0
@@ -269,7 +272,7 @@ class SqliteStore:
     def _repeat(self, transaction: Transaction, target: Target, known: Known, attempt: Attempt, by: Caller) -> Opened:
         """Answer a known attempt again; only the first time it is a row of its own in the audit trail."""
         record = self._attempts.read_before(transaction, known, attempt)
-        fingerprint = self._keyring.names_of(record.generation).fingerprint(record.lookup)
+        fingerprint = known.names.fingerprint(record.lookup)
         plaintext = self._keyring.open_value(record)
         identity = self._identify(target, record, fingerprint)
         repeats = self._attempts.count_repeat(transaction, known)
@@ -447,8 +450,17 @@ class SqliteStore:
 
     async def end_attempts(self) -> None:
         """End all that attempts have left: after a restore nobody gets anything again."""
-        while await self._writer.submit(self._attempts.end_everything, long=True):
-            pass
+        await self._writer.submit(lambda transaction: transaction.execute(statements.END_ALL, ()), long=True)
+        await self._sweep(before=FOREVER)
+
+    async def _sweep(self, *, before: int | None = None, seconds: float = math.inf) -> None:
+        """End what attempts have left and is over by now, or by a time of the store; for so long at most."""
+        count, ends_at = 1, time.monotonic() + seconds
+        while count and time.monotonic() < ends_at:
+            # What becomes due meanwhile waits for the next tick: with readers that never pause this would not end.
+            count, before = await self._writer.submit(
+                functools.partial(self._attempts.sweep, before=before), long=True, own=True
+            )
 
     async def record(self, events: Sequence[Event]) -> None:
         """See `Store.record`."""
@@ -517,8 +529,7 @@ class SqliteStore:
         """See `Store.tidy`: end what attempts have left, return some free pages, and in any case empty the WAL."""
         await self._keep_mark()
         try:
-            while await self._writer.submit(self._attempts.sweep, long=True, own=True):
-                pass
+            await self._sweep(seconds=_SWEEP_SECONDS)
             free = await self._writer.between(free_pages)
             for _ in range(0, min(free - _SPARE_PAGES, _VACUUM_STEPS * VACUUM_PAGES), VACUUM_PAGES):
                 await self._writer.between(vacuum_some)

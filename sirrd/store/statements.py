@@ -15,7 +15,7 @@ from sirrd.model import Terms
 
 PRUNE_BATCH: Final = 100
 PRUNE_BATCH_BYTES: Final = 4 * 1024 * 1024
-SWEEP_BATCH: Final = 100
+SWEEP_BATCH: Final = 250
 ROTATION_BATCH: Final = 64
 ROTATION_BATCH_BYTES: Final = 1024 * 1024
 _SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
@@ -112,10 +112,13 @@ LIMITED: Final = f"""
     RETURNING lookup, slot, seq, generation"""
 # Attempts. What they have read is in `secret` or, once it has burned, in `spent`, under the same number.
 _CANDIDATES: Final = f"""
-    SELECT seq FROM secret WHERE {{name}} AND {_LIVE}
+    SELECT seq FROM secret WHERE {{name}} AND {_LIVE} {{noted}}
     UNION ALL SELECT seq FROM spent WHERE {{name}} AND {_LIVE}"""
-CANDIDATES: Final = _CANDIDATES.format(name="lookup = :lookup")
-CANDIDATES_OF_BARE_KEY: Final = _CANDIDATES.format(name="bare = :bare") + " LIMIT 16"
+CANDIDATES: Final = _CANDIDATES.format(name="lookup = :lookup", noted="")
+# Any number of orgs may hold a key, and few of those secrets were read by an attempt.
+CANDIDATES_OF_BARE_KEY: Final = _CANDIDATES.format(
+    name="bare = :bare", noted="AND EXISTS (SELECT 1 FROM attempt WHERE attempt.secret = secret.seq)"
+)
 KNOWN: Final = """
     SELECT attempt.id, secret, ends_at, repeats, wrapped
     FROM attempt LEFT JOIN delivery ON delivery.id = attempt.delivery WHERE hash = ?"""
@@ -135,15 +138,21 @@ NOTE_ATTEMPT: Final = """
     INSERT INTO attempt (secret, hash, at, ends_at, repeats, delivery) VALUES (?, ?, ?, ?, 0, ?)"""
 COUNT_REPEAT: Final = "UPDATE attempt SET repeats = repeats + 1 WHERE id = ? AND repeats = ?"
 LEFT_BY_ATTEMPT: Final = "SELECT id, secret, delivery FROM attempt WHERE id = ?"
-LEFT_OF: Final = "SELECT id, secret, delivery FROM attempt WHERE secret = ?"
+LEFT_OF: Final = "SELECT delivery FROM attempt WHERE secret = ? AND delivery IS NOT NULL"
+IS_MUCH: Final = """
+    SELECT 1 WHERE (SELECT count(*) FROM (SELECT 1 FROM attempt WHERE secret = :secret LIMIT :many + 1)) > :many
+    UNION ALL SELECT 1 FROM spent WHERE seq = :secret AND length(sealed) > :longest"""
+OLDEST: Final = "SELECT id, delivery FROM attempt WHERE secret = ? ORDER BY id DESC LIMIT -1 OFFSET ?"
 DUE: Final = f"""
     SELECT id, secret, delivery, length(sealed) FROM attempt LEFT JOIN spent ON seq = secret
     WHERE delivery IS NOT NULL AND ends_at <= :now ORDER BY ends_at LIMIT {SWEEP_BATCH}"""
 END_ATTEMPT: Final = "UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE id = ?"
+END_OF: Final = "UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE secret = ? AND ends_at != 0"
 END_ALL: Final = "UPDATE attempt SET ends_at = 0 WHERE ends_at != 0"
 REMOVE_SPENT: Final = """
     DELETE FROM spent WHERE seq = ?1
     AND NOT EXISTS (SELECT 1 FROM attempt WHERE secret = ?1 AND delivery IS NOT NULL)"""
+FORGET_ATTEMPT: Final = "DELETE FROM attempt WHERE id = ?"
 FORGET_ATTEMPTS: Final = "DELETE FROM attempt WHERE secret = ?"
 FORGET_OLD: Final = f"""
     DELETE FROM attempt
@@ -151,7 +160,7 @@ FORGET_OLD: Final = f"""
 SPENT: Final = "SELECT seq FROM spent WHERE lookup = ?"
 SPENT_OF_BARE_KEY: Final = "SELECT seq FROM spent WHERE bare = ?"
 SPENT_LOCK: Final = f"SELECT lock FROM spent WHERE lookup = :lookup AND {_LIVE}"
-SPENT_LABELS: Final = "SELECT seq, label FROM spent"
+SPENT_UNDER_OLDER: Final = f"SELECT seq FROM spent WHERE substr(label, 2, {KEY_ID_BYTES}) != ? LIMIT {SWEEP_BATCH}"
 FREE_DELIVERY: Final = "SELECT id FROM delivery WHERE free = 1 LIMIT ?"
 REUSE_DELIVERY: Final = "UPDATE delivery SET wrapped = ?, free = 0 WHERE id = ? AND free = 1"
 APPEND_DELIVERY: Final = "INSERT INTO delivery (free, wrapped) VALUES (0, ?)"
