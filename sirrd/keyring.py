@@ -43,7 +43,10 @@ ERASED_SALT: Final = bytes(SALT_BYTES)
 DELIVERY_BYTES: Final = 61
 ERASED_DELIVERY: Final = bytes(DELIVERY_BYTES)
 
+GENERATION_BYTES: Final = 4
+
 _VERSION: Final = b"\x01"
+_RENEWED: Final = b"\x02"  # of a label that names its generation; those of the first need not
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
 _HEAD_BYTES: Final = len(_VERSION) + KEY_ID_BYTES + _NONCE_BYTES
@@ -139,6 +142,12 @@ def key_id_of(sealed: bytes) -> bytes:
     return sealed[1 : 1 + KEY_ID_BYTES]
 
 
+def generation_of(label: bytes) -> int:
+    """Return the generation of inner keys that the record of a label is found by."""
+    at = 1 + KEY_ID_BYTES
+    return int.from_bytes(label[at : at + GENERATION_BYTES]) if label[:1] == _RENEWED else 0
+
+
 class SealedRecord(NamedTuple):
     """A secret as it is stored.
 
@@ -148,7 +157,6 @@ class SealedRecord(NamedTuple):
         sealed: The sealed value.
         label: The sealed name.
         terms: Bound into both.
-        generation: Of the inner keys that `lookup` is under, or None for those of now.
     """
 
     lookup: bytes
@@ -156,10 +164,14 @@ class SealedRecord(NamedTuple):
     sealed: bytes
     label: bytes
     terms: Terms
-    generation: int | None = None
 
     def __repr__(self) -> str:
         return "<SealedRecord>"
+
+    @property
+    def generation(self) -> int:
+        """Of the inner keys that it is found by."""
+        return generation_of(self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +413,8 @@ class Keyring:
 
     def seal(self, lookup: bytes, identity: Identity, plaintext: Plaintext, terms: Terms) -> SealedRecord:
         """Seal a value and its name under a fresh salt."""
-        return self._sealed(lookup, identity, plaintext, terms, self._entropy(SALT_BYTES))
+        number = self.names.number
+        return self._sealed(lookup, identity, plaintext, terms, salt=self._entropy(SALT_BYTES), number=number)
 
     def rewrap(self, record: SealedRecord) -> SealedRecord:
         """Seal a record again under the first master key; its salt stays in its slot.
@@ -409,10 +422,13 @@ class Keyring:
         Raises:
             Unreadable: It does not open.
         """
-        return self._sealed(record.lookup, self.open_label(record), self.open_value(record), record.terms, record.salt)
+        identity, plaintext = self.open_label(record), self.open_value(record)
+        return self._sealed(
+            record.lookup, identity, plaintext, record.terms, salt=record.salt, number=record.generation
+        )
 
     def _sealed(
-        self, lookup: bytes, identity: Identity, plaintext: Plaintext, terms: Terms, salt: bytes
+        self, lookup: bytes, identity: Identity, plaintext: Plaintext, terms: Terms, *, salt: bytes, number: int
     ) -> SealedRecord:
         # Taken once, since `use` may exchange the keys at any time.
         first = self._owners.first
@@ -423,11 +439,14 @@ class Keyring:
         nonces, head = self._entropy(2 * _NONCE_BYTES), _VERSION + first.id
         for_value, for_label = nonces[:_NONCE_BYTES], nonces[_NONCE_BYTES:]
         value_key, label_key = AESGCM(keys[:KEY_BYTES]), AESGCM(keys[KEY_BYTES:])
+        kind, label_head = b"label", head
+        if number:
+            kind, label_head = _renewed_kind(number), _RENEWED + first.id + number.to_bytes(GENERATION_BYTES)
         return SealedRecord(
             lookup,
             salt,
             head + for_value + value_key.encrypt(for_value, plaintext.encoded, b"value" + bound),
-            head + for_label + label_key.encrypt(for_label, label, b"label" + bound),
+            label_head + for_label + label_key.encrypt(for_label, label, kind + bound),
             terms,
         )
 
@@ -441,7 +460,11 @@ class Keyring:
 
     def open_label(self, record: SealedRecord) -> Identity:
         """Open a name; errors as in `open_value`."""
-        org, name = unpack(self._open(record, record.label, b"label"))
+        number, label = record.generation, record.label
+        if number:
+            # Without its number, and with the version that everything else has, it opens as everything else does.
+            label = _VERSION + label[1 : 1 + KEY_ID_BYTES] + label[1 + KEY_ID_BYTES + GENERATION_BYTES :]
+        org, name = unpack(self._open(record, label, _renewed_kind(number) if number else b"label"))
         return Identity(name.decode(), org.decode() or None)
 
     def _open(self, record: SealedRecord, sealed: bytes, kind: bytes) -> bytes:
@@ -511,6 +534,10 @@ class Keyring:
 def _delivery_bound(lookup: bytes, seq: int) -> bytes:
     """Return what a wrapped salt is bound to: format and record."""
     return b"delivery" + _VERSION + struct.pack(">q", seq) + lookup
+
+
+def _renewed_kind(number: int) -> bytes:
+    return b"label" + _RENEWED + number.to_bytes(GENERATION_BYTES)
 
 
 def _bound(key_id: bytes, lookup: bytes, terms: Terms) -> bytes:

@@ -84,10 +84,6 @@ class Places:
         places = names.places(identity)
         new = self._keyring.seal(places[0], identity, plaintext, row.terms)
         transaction.change(statements.RESALT, (new.salt, row.slot))
-        transaction.change(
-            statements.MOVE, (*places, names.number, new.label, new.sealed, row.seq, row.lookup, row.sealed)
-        )
+        transaction.change(statements.MOVE, (*places, new.label, new.sealed, row.seq, row.lookup, row.sealed))
         self._attempts.end(transaction, row.seq)
-        return row._replace(
-            lookup=new.lookup, salt=new.salt, label=new.label, sealed=new.sealed, generation=names.number
-        )
+        return row._replace(lookup=new.lookup, salt=new.salt, label=new.label, sealed=new.sealed)

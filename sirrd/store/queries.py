@@ -18,7 +18,7 @@ from typing import Any
 import aiosqlite
 
 from sirrd.errors import AmbiguousKey, Gone, Unavailable, Unreadable
-from sirrd.keyring import Keyring, Names
+from sirrd.keyring import Keyring, Names, generation_of
 from sirrd.model import BareKey, Identity, Metadata, Target
 from sirrd.store import Page, statements
 from sirrd.store.connections import connect_look_up, connect_reader
@@ -124,7 +124,7 @@ class Queries:
             metadata = self._describe(row)
             if org is None or metadata.org == org:
                 return metadata
-        fingerprint = self._keyring.names_of(row[-1]).fingerprint(row[1])
+        fingerprint = self._keyring.names_of(generation_of(row[9])).fingerprint(row[1])
         logger.error("UNREADABLE: the record of %s does not open and is left out of a list", fingerprint)
         return None
 

@@ -11,7 +11,7 @@ import logging
 
 from sirrd.errors import Unavailable, Unreadable
 from sirrd.events import Action, Event
-from sirrd.keyring import Keyring, MasterKeys, key_id_of
+from sirrd.keyring import GENERATION_BYTES, Keyring, MasterKeys, key_id_of
 from sirrd.model import Caller
 from sirrd.store import statements
 from sirrd.store.attempts import Attempts
@@ -74,8 +74,13 @@ class SqliteRotation:
 
     async def remaining(self) -> int:
         """See `Rotation.remaining`."""
-        ((count,),) = await self._queries.fetch(statements.REMAINING, {"key": self._keyring.first_id})
+        ((count,),) = await self._queries.fetch(statements.REMAINING, self._newest())
         return int(count)
+
+    def _newest(self) -> dict[str, bytes]:
+        """Return what a record says of its keys once it has moved."""
+        number = self._keyring.names.number
+        return {"key": self._keyring.first_id, "generation": number.to_bytes(GENERATION_BYTES)}
 
     async def has_older_keys(self) -> bool:
         """See `Rotation.has_older_keys`."""
@@ -87,9 +92,7 @@ class SqliteRotation:
         """See `Rotation.move`."""
         numbers: list[int] = []
         size = 0
-        for number, length in await self._queries.fetch(
-            statements.NEXT_OLDER, {"after": after, "key": self._keyring.first_id}
-        ):
+        for number, length in await self._queries.fetch(statements.NEXT_OLDER, {"after": after, **self._newest()}):
             if numbers and size + length > statements.ROTATION_BATCH_BYTES:
                 break
             numbers.append(number)

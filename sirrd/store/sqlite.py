@@ -37,7 +37,7 @@ from sirrd.errors import (
     Unreadable,
 )
 from sirrd.events import Action, Event
-from sirrd.keyring import Keyring, MasterKeys, SealedRecord
+from sirrd.keyring import Keyring, MasterKeys, SealedRecord, generation_of
 from sirrd.locks import Unlock, refuse
 from sirrd.memory import Memory
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
@@ -198,8 +198,7 @@ class SqliteStore:
             # A bool would go through the adapters of `sqlite3`, which takes longer than the insert.
             at, until, reads, burns, lock = agreed
             terms_of_row = (at, until, reads, int(burns), lock)
-            sealed = (record.label, record.sealed)
-            transaction.change(statements.INSERT, (lookup, bare, org, slot, *terms_of_row, *sealed, names.number))
+            transaction.change(statements.INSERT, (lookup, bare, org, slot, *terms_of_row, record.label, record.sealed))
             transaction.events.append(
                 Event(Action.CREATED, transaction.now, by, fingerprint, identity.org, identity.org and identity.name)
             )
@@ -468,12 +467,12 @@ class SqliteStore:
             await self._writer.submit(lambda transaction: transaction.events.extend(events), long=True, own=True)
 
     def _end_rows(self, transaction: Transaction, rows: Sequence[Sequence[Any]], action: Action, by: Caller) -> None:
-        """Erase what is left of secrets whose rows were deleted, and note it: rows of lookup, slot, seq, generation."""
+        """Erase what is left of secrets whose rows were deleted, and note it: rows of lookup, slot, seq, label."""
         self._slots.erase(transaction, [slot for _, slot, _, _ in rows])
         self._attempts.forget(transaction, [seq for _, _, seq, _ in rows])
         transaction.events += [
-            Event(action, transaction.now, by, self._keyring.names_of(generation).fingerprint(lookup))
-            for lookup, _, _, generation in rows
+            Event(action, transaction.now, by, self._keyring.names_of(generation_of(label)).fingerprint(lookup))
+            for lookup, _, _, label in rows
         ]
 
     def _resolve(self, transaction: Transaction, target: Target) -> tuple[bytes, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sirrd.keyring import ERASED_SALT, KEY_ID_BYTES, SealedRecord
+from sirrd.keyring import ERASED_SALT, GENERATION_BYTES, KEY_ID_BYTES, SealedRecord, generation_of
 from sirrd.model import Terms
 
 PRUNE_BATCH: Final = 100
@@ -20,14 +20,13 @@ ROTATION_BATCH: Final = 64
 ROTATION_BATCH_BYTES: Final = 1024 * 1024
 _SALT: Final = "(SELECT salt FROM slot WHERE slot.id = secret.slot)"
 _COLUMNS: Final = (
-    f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label,'
-    " generation, sealed"
+    f'seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed'
 )
 _LIVE: Final = "(expires_at IS NULL OR expires_at > :now)"
 _SHORT: Final = "length(sealed) <= :longest"
 CLAIM: Final = f"""
     SELECT seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label,
-           generation, CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
     FROM secret WHERE lookup = :lookup AND {_LIVE}"""
 COUNT: Final = f"""
     UPDATE secret SET read_count = read_count + 1
@@ -51,16 +50,14 @@ RESALT: Final = "UPDATE slot SET salt = ? WHERE id = ?"
 # A number above that of every secret there is, those included that have burned and can still be delivered again.
 INSERT: Final = """
     INSERT INTO secret
-        (seq, lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed,
-         generation)
+        (seq, lookup, bare, org, slot, created_at, expires_at, max_reads, "delete", lock, read_count, label, sealed)
     VALUES (
         1 + max(ifnull((SELECT max(seq) FROM secret), 0), ifnull((SELECT max(seq) FROM spent), 0)),
-        ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)"""
+        ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)"""
 AMEND: Final = """
     UPDATE secret SET expires_at = ?, max_reads = ?, lock = ?, read_count = 0, label = ?, sealed = ? WHERE seq = ?"""
 _METADATA: Final = """
-    SELECT secret.seq, lookup, slot.salt, created_at, expires_at, max_reads, "delete", lock, read_count, label,
-           generation
+    SELECT secret.seq, lookup, slot.salt, created_at, expires_at, max_reads, "delete", lock, read_count, label
     FROM secret LEFT JOIN slot ON slot.id = secret.slot"""
 PEEK: Final = f"{_METADATA} WHERE lookup = :lookup AND {_LIVE}"
 PAGE: Final = f"""{_METADATA}
@@ -78,13 +75,14 @@ PRUNE: Final = f"""
         SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM expired
     )
     DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
-    RETURNING lookup, slot, seq, generation"""
+    RETURNING lookup, slot, seq, label"""
 EXPIRED: Final = """
     SELECT 1 FROM secret WHERE expires_at IS NOT NULL AND expires_at <= :now {of_org} ORDER BY expires_at LIMIT 1"""
 _KEY_OF_LABEL: Final = f"substr(label, 2, {KEY_ID_BYTES})"
 _KEY_OF_VALUE: Final = f"substr(sealed, 2, {KEY_ID_BYTES})"
-_OLDER: Final = f"""(
-    {_KEY_OF_LABEL} != :key OR {_KEY_OF_VALUE} != :key OR generation != (SELECT generation FROM inner_keys))"""
+_NUMBER: Final = f"substr(label, {2 + KEY_ID_BYTES}, {GENERATION_BYTES})"
+_GENERATION: Final = f"CASE WHEN substr(label, 1, 1) = x'02' THEN {_NUMBER} ELSE zeroblob({GENERATION_BYTES}) END"
+_OLDER: Final = f"({_KEY_OF_LABEL} != :key OR {_KEY_OF_VALUE} != :key OR {_GENERATION} != :generation)"
 KEYS_OF_SECRETS: Final = f"""
     SELECT DISTINCT {_KEY_OF_LABEL} FROM secret UNION SELECT DISTINCT {_KEY_OF_VALUE} FROM secret"""
 KEYS_IN_USE: Final = f"{KEYS_OF_SECRETS} UNION SELECT DISTINCT {_KEY_OF_VALUE} FROM older_inner_keys"
@@ -94,7 +92,7 @@ NEXT_OLDER: Final = f"""
 BY_NUMBER: Final = f"SELECT {_COLUMNS} FROM secret WHERE seq = ?"
 REWRAP: Final = "UPDATE secret SET label = ?, sealed = ? WHERE seq = ? AND sealed = ?"
 MOVE: Final = """
-    UPDATE secret SET lookup = ?, bare = ?, org = ?, generation = ?, label = ?, sealed = ?
+    UPDATE secret SET lookup = ?, bare = ?, org = ?, label = ?, sealed = ?
     WHERE seq = ? AND lookup = ? AND sealed = ?"""
 OLDER_KEYS: Final = "SELECT count(*) FROM master_key WHERE key_id != :key"
 MOVING: Final = "SELECT count(*) FROM older_inner_keys WHERE moving"
@@ -109,7 +107,7 @@ LIMITED: Final = f"""
         SELECT seq, sum(size) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) - size AS before FROM limited
     )
     DELETE FROM secret WHERE seq IN (SELECT seq FROM batch WHERE before < {PRUNE_BATCH_BYTES})
-    RETURNING lookup, slot, seq, generation"""
+    RETURNING lookup, slot, seq, label"""
 # Attempts. What they have read is in `secret` or, once it has burned, in `spent`, under the same number.
 _CANDIDATES: Final = f"""
     SELECT seq FROM secret WHERE {{name}} AND {_LIVE} {{noted}}
@@ -124,11 +122,11 @@ KNOWN: Final = """
     FROM attempt LEFT JOIN delivery ON delivery.id = attempt.delivery WHERE hash = ?"""
 READ_BEFORE: Final = f"""
     SELECT seq, lookup, slot, {_SALT}, created_at, expires_at, max_reads, "delete", lock, read_count, label,
-           generation, CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
     FROM secret WHERE seq = :seq AND {_LIVE}
     UNION ALL
     SELECT seq, lookup, 0, NULL, created_at, expires_at, max_reads, 1, lock, max_reads, label,
-           NULL, CASE WHEN {_SHORT} THEN sealed ELSE x'' END
+           CASE WHEN {_SHORT} THEN sealed ELSE x'' END
     FROM spent WHERE seq = :seq AND {_LIVE}"""
 KEEP_SPENT: Final = """
     INSERT INTO spent (seq, lookup, bare, created_at, expires_at, max_reads, lock, label, sealed)
@@ -218,11 +216,15 @@ class Row(NamedTuple):
     lock: bytes | None
     read_count: int
     label: bytes
-    generation: int | None
     sealed: bytes
 
     def __repr__(self) -> str:
         return f"<Row {self.seq}>"
+
+    @property
+    def generation(self) -> int:
+        """Of the inner keys that the secret is found by."""
+        return generation_of(self.label)
 
     @property
     def terms(self) -> Terms:
@@ -232,11 +234,11 @@ class Row(NamedTuple):
     @property
     def record(self) -> SealedRecord:
         """What the keyring can open; a row whose slot is missing has no salt, and so does not open."""
-        return SealedRecord(self.lookup, self.salt or ERASED_SALT, self.sealed, self.label, self.terms, self.generation)
+        return SealedRecord(self.lookup, self.salt or ERASED_SALT, self.sealed, self.label, self.terms)
 
 
 def described(row: Sequence[Any]) -> SealedRecord:
     """Return the record in a row of `PEEK` or `PAGE`, without its value."""
-    _, lookup, salt, created_at, expires_at, max_reads, delete, lock, _, label, generation = row
+    _, lookup, salt, created_at, expires_at, max_reads, delete, lock, _, label = row
     terms = Terms(created_at, expires_at, max_reads, bool(delete), lock)
-    return SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms, generation)
+    return SealedRecord(lookup, salt or ERASED_SALT, b"", label, terms)

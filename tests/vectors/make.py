@@ -137,6 +137,22 @@ def renewal_vector(name: str) -> dict[str, Any]:
         "chain_salt": chain.salt.hex(),
         "previous": joined(heads).hex(),
         "start": chain.start.hex(),
+        **_labelled(owners, inner, number + 1),
+    }
+
+
+def _labelled(owners: MasterKeys, inner: InnerKeys, number: int) -> dict[str, Any]:
+    identity, _, terms = CASES["org-secret"]
+    ring = Keyring(owners, inner, number=number)
+    record = ring.seal(ring.lookup(identity), identity, Plaintext(b"hunter2"), terms)
+    return {
+        "org": identity.org,
+        "key": identity.name,
+        "terms": terms._asdict(),
+        "index_key": inner.index.hex(),
+        "lookup": record.lookup.hex(),
+        "salt": record.salt.hex(),
+        "label": record.label.hex(),
     }
 
 

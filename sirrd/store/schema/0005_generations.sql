@@ -1,5 +1,5 @@
--- Inner keys can be renewed: see docs/formats.md. Each generation of them has a number; what is marked with it is under
--- them. made_under is the id of the master key that was first when the keys were made; null in older databases.
+-- Inner keys can be renewed: see docs/formats.md. Each generation of them has a number, and what is under
+-- them names it: a chain in its row, a secret in its label. made_under is the id of the master key that was first when the keys were made; null in older databases.
 ALTER TABLE inner_keys ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inner_keys ADD COLUMN made_under BLOB;
 
@@ -10,8 +10,6 @@ CREATE TABLE older_inner_keys (
     ended_at   INTEGER NOT NULL,
     moving     INTEGER NOT NULL
 ) STRICT;
-
-ALTER TABLE secret ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
 
 -- previous is what the first chain of a generation says about the chains before it.
 ALTER TABLE audit_chain ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
