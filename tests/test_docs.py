@@ -280,11 +280,10 @@ def test_every_threat_has_its_evidence() -> None:
     assert known <= {row[0] for row in rows}
 
 
-def test_decisions_have_numbers_of_their_own() -> None:
-    """Each decision has a number that stands in its title, too, and context, decision and consequences."""
+def test_decisions_are_numbered_without_gaps() -> None:
+    """Decisions count from 0001, each with its number in the title, and with context, decision and consequences."""
     paths = sorted((DOCS / "decisions").iterdir())
-    assert all(re.match(r"\d{4}-", path.name) for path in paths)
-    assert len({path.name[:4] for path in paths}) == len(paths)
+    assert [path.name[:5] for path in paths] == [f"{number:04}-" for number in range(1, len(paths) + 1)]
     for path in paths:
         text = path.read_text()
         assert text.startswith(f"# {path.name[:4]}: ")
