@@ -28,7 +28,7 @@ from tests.test_daemon import connected, told
 CLIENTS: Final = 64
 MIB: Final = 1024 * 1024
 STALL_SECONDS: Final = 0.5
-IDLE_SECONDS: Final = 0.5
+IDLE_SECONDS: Final = 1.0
 UNREAD_BYTES: Final = MIB
 BODY_BYTES: Final = 32 * 1024
 GROWTH: Final = 24 * MIB
@@ -38,7 +38,6 @@ import sys
 from sirrd import cli, protocol, server
 from sirrd.http import wire
 wire.BODY_PROGRESS_SECONDS = {STALL_SECONDS}
-protocol.IDLE_SECONDS = server.IDLE_SECONDS = {IDLE_SECONDS}
 protocol.MAX_UNREAD_BYTES = {UNREAD_BYTES}
 server._SWEEP_TICKS = 1
 sys.exit(cli.main(["serve"]))
@@ -94,7 +93,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon that is impatient, with small limits."""
     folder = tmp_path_factory.mktemp("exhaustion")
     limits = {"SIRR_MAX_VALUE_BYTES": "1000", "SIRR_MAX_BODY_BYTES": str(BODY_BYTES)}
-    env = settings_of(folder / "data", SIRR_MASTER_API_KEY=API_KEY, **limits)
+    env = settings_of(folder / "data", SIRR_MASTER_API_KEY=API_KEY, SIRR_IDLE_SECONDS=str(IDLE_SECONDS), **limits)
     with started([sys.executable, "-c", IMPATIENT], log=folder / "log", cwd=folder, env=env) as process:
         found = Daemon(process, process.address())
         for _ in range(50):

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from sirrd.errors import RateLimited
 from sirrd.http import assets, limiter, openapi
 from sirrd.http.limiter import UNLIMITED, Allowance
 from sirrd.http.routes import RESOURCES, Routes
+from sirrd.http.texts.en import ENGLISH
 from tests.conftest import API_KEY, Daemon, Launch, SetClock, Start, running, settings_for
 from tests.parts import put
 from tests.test_contract_peers import OWN, TRUSTING, seen_from
@@ -230,8 +232,8 @@ async def test_a_program_gets_json_and_a_person_a_page(slow: Daemon) -> None:
     page = await slow.stranger.post("/s/" + "0" * 64)
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["retry-after"] == "2"
-    assert "Please wait a moment" in page.text
-    assert "Nothing has been used up" in page.text
+    assert escape(ENGLISH.notices.limited.title) in page.text
+    assert escape(ENGLISH.notices.limited.text) in page.text
 
 
 # Who is limited.
