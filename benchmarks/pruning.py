@@ -31,6 +31,7 @@ _CONNECTIONS: Final = 64
 CALM_SECONDS: Final = 10
 _LIVE_SHARE = 5
 _PATIENCE_SECONDS: Final = 900
+_NOT_FIRST: Final = ["--no-first-prune"]
 _ONLY_WHEN_ASKED: Final = {"SIRR_PRUNE_INTERVAL_SECONDS": "0"}
 _WATCHED: Final[dict[str, Callable[[list[str]], Requests]]] = {"GET, counted": reads, "HEAD": heads}
 AnswerT = TypeVar("AnswerT")
@@ -98,7 +99,9 @@ def measure(folder: Path, cache: Path, *, expired: int, tell: Tell) -> Pruned:
         with stock.copied(cache, folder) as (data, ids):
             names = list(paths(ids))
             random.Random(number).shuffle(names)
-            with started(daemon_command(data), folder / f"{data.name}.log", _ONLY_WHEN_ASKED) as server:
+            with started(
+                daemon_command(data, altered=_NOT_FIRST), folder / f"{data.name}.log", _ONLY_WHEN_ASKED
+            ) as server:
                 prunes.append(_once(server, names, expired))
     beside = [_beside(name, prunes) for name in _WATCHED]
     return Pruned(expired, stock.live, median(prune.seconds for prune in prunes), RATE, beside)
