@@ -176,6 +176,8 @@ async def form_attempt(request: Request) -> Attempt | None:
         BadAttempt: It is malformed, or there more than once.
         RequestError: As of `complete`.
     """
+    if not has_body(request):
+        return None
     body = await _ignored(request, keep=_MAX_FORM_BYTES + 1)
     kind = b",".join(fields(request.scope, b"content-type")).partition(b";")[0].strip().lower()
     if kind != _FORM or len(body) > _MAX_FORM_BYTES:
