@@ -62,6 +62,22 @@ def test_bench_measures_every_workload(tmp_path: Path) -> None:
 # Load.
 
 
+def test_a_tree_is_compared_with_itself() -> None:
+    """Both sides answer, and each workload that was asked for has its row."""
+    require(shutil.which("wrk"), "wrk")
+    command = [sys.executable, "-m", "benchmarks.against", str(ROOT), "--rounds", "1", "--seconds", "1"]
+    ran = subprocess.run(
+        [*command, "--connections", "4", "--workload", "POST"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"^\| POST \| \d+\.\d\d \(", ran.stdout, re.MULTILINE), ran.stdout
+
+
 def test_a_stall_counts_for_the_requests_that_it_held_back() -> None:
     """A wait of five intervals hides four requests, which would have waited one interval less each."""
     assert corrected([1.0, 1.0, 5.0], interval=1.0) == [1.0, 1.0, 5.0, 4.0, 3.0, 2.0]

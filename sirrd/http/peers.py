@@ -16,6 +16,7 @@ MOST_MEMBERS: Final = 32
 """More hops than any way through proxies has; what stands before them is not looked at."""
 
 _LONGEST_ADDRESS: Final = 64
+_REMEMBERED: Final = 256
 _OWN_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -29,7 +30,7 @@ def _parsed(text: str) -> Address | None:
     return _parse(text) if len(text) <= _LONGEST_ADDRESS else None
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=_REMEMBERED)
 def _parse(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -51,6 +52,7 @@ class Peers:
 
     def __init__(self, trusted: Iterable[str], public_url: str | None) -> None:
         self._trusted = tuple(ipaddress.ip_network(network) for network in trusted)
+        self._trusts = functools.lru_cache(maxsize=_REMEMBERED)(self._is_trusted)
         self.public_url = public_url
 
     def address(self, scope: Scope) -> str:
@@ -81,8 +83,8 @@ class Peers:
 
     def forwarded_host(self, scope: Scope) -> hosts.Host | None:
         """Return the host that the client asked a proxy for, if we trust the proxy and what it says is a host."""
-        forwarded = _listed(scope, b"x-forwarded-host") if self._is_forwarded(scope) else []
-        return hosts.parse(forwarded[-1].encode("latin-1")) if forwarded else None
+        forwarded = _listed(scope, b"x-forwarded-host")
+        return hosts.parse(forwarded[-1].encode("latin-1")) if forwarded and self._is_forwarded(scope) else None
 
     def _requested(self, scope: Scope) -> str:
         scheme, sent = scope.get("scheme", "http"), fields(scope, b"host")
@@ -98,7 +100,7 @@ class Peers:
         client = scope.get("client")
         return client is not None and self._trusts(client[0])
 
-    def _trusts(self, text: str) -> bool:
+    def _is_trusted(self, text: str) -> bool:
         if not self._trusted:
             return False
         address = _parsed(text)
@@ -107,7 +109,10 @@ class Peers:
 
 def _listed(scope: Scope, name: bytes) -> list[str]:
     """Return the last members, 32 at most, of a header field that is a list, however many times it was sent."""
-    last = b",".join(fields(scope, name)).decode("latin-1").rsplit(",", MOST_MEMBERS)[-MOST_MEMBERS:]
+    sent = fields(scope, name)
+    if not sent:
+        return []
+    last = b",".join(sent).decode("latin-1").rsplit(",", MOST_MEMBERS)[-MOST_MEMBERS:]
     return [member.strip() for member in last if member and not member.isspace()]
 
 
