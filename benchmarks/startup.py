@@ -15,7 +15,7 @@ from statistics import median
 from benchmarks.processes import Server, daemon_command, running
 
 _GIVE_UP_SECONDS = 30
-_IMPORT = "import time; begin = time.perf_counter(); import sirrd.server; print(time.perf_counter() - begin)"
+_IMPORT = "import time; begin = time.perf_counter(); import sirrd.server.process; print(time.perf_counter() - begin)"
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Startup:
     """Medians of fresh processes.
 
     Attributes:
-        import_ms: Import of `sirrd.server`.
+        import_ms: Import of `sirrd.server.process`.
         start_ms: From the start on a new data folder to the first answer of `/health`.
         resident_mib: Memory then.
     """

@@ -209,7 +209,7 @@ def _pruned(found: dict[str, Any]) -> Table:
 def _startup(part: Part) -> Iterator[Table]:
     found = part["found"]
     rows = [[f"{found['import_ms']:.0f} ms", f"{found['start_ms']:.0f} ms", f"{found['resident_mib']:.1f} MiB"]]
-    head = ["import of sirrd.server", "start on a new data folder", "resident memory, idle"]
+    head = ["import of sirrd.server.process", "start on a new data folder", "resident memory, idle"]
     yield Table("Start", head, rows, f"Medians. {_others(part)}")
 
 

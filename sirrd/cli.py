@@ -189,7 +189,7 @@ def _folder_of(settings: Settings, *, for_long: bool = False) -> DataFolder:
 
 def _serve(settings: Settings) -> None:
     _refuse_open_server(settings)
-    from sirrd.server import serve  # noqa: PLC0415 - see the module's docstring
+    from sirrd.server.process import serve  # noqa: PLC0415 - see the module's docstring
 
     _folder_of(settings, for_long=True)
 

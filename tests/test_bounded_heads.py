@@ -92,7 +92,7 @@ async def steps_of(daemon: Daemon, method: str, target: str, *fields: tuple[byte
 
 @pytest.fixture(autouse=True)
 def _as_the_protocol_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path that is too long for any name is not decoded before it comes here: see `sirrd.protocol`."""
+    """A path that is too long for any name is not decoded before it comes here: see `sirrd.server.protocol`."""
     monkeypatch.setattr("tests.test_contract_raw.unquote", lambda path: unquote(path) if len(path) <= 2048 else path)
 
 

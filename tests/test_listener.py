@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from sirrd import listener as module
-from sirrd.listener import MOST_CONNECTIONS, RESERVED_FILES, Acceptor, most_connections, raise_file_limit
+from sirrd.server import listener as module
+from sirrd.server.listener import MOST_CONNECTIONS, RESERVED_FILES, Acceptor, most_connections, raise_file_limit
 from tests.parts import PATIENCE_SECONDS, SIRRD, Process, ask, settings_of, started, wait_until
 from tests.test_daemon import connected
 

@@ -15,9 +15,9 @@ from sirrd.errors import Busy
 from sirrd.http import wire
 from sirrd.memory import MOST_HELD_BYTES, Memory, Quota
 from sirrd.model import Caller, Identity, Opened, Plaintext, Terms
-from sirrd.protocol import Protocol
+from sirrd.server.protocol import Protocol
+from sirrd.server.unread import HURRIED_SECONDS, PATIENCE_SECONDS, Unread
 from sirrd.store.writer import MAX_WAITING, SMALL_BYTES
-from sirrd.unread import HURRIED_SECONDS, PATIENCE_SECONDS, Unread
 from tests.conftest import NOW, Daemon, Launch, Opener
 from tests.parts import PATIENCE_SECONDS as LONG
 from tests.parts import ask, put

@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
-from sirrd.cycle import Cycle
-from sirrd.protocol import Protocol
-from sirrd.turns import Outbox
+from sirrd.server.cycle import Cycle
+from sirrd.server.protocol import Protocol
+from sirrd.server.turns import Outbox
 
 
 class Pipe:

@@ -14,9 +14,9 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from sirrd import protocol as module
-from sirrd.protocol import READ_BYTES, SLICE_BYTES, Protocol, Reader
-from sirrd.turns import COST_A_TURN, Outbox, Turns
+from sirrd.server import protocol as module
+from sirrd.server.protocol import READ_BYTES, SLICE_BYTES, Protocol, Reader
+from sirrd.server.turns import COST_A_TURN, Outbox, Turns
 from tests.parts import environment
 from tests.test_protocol import Pipe, body, start
 
@@ -245,7 +245,7 @@ def test_the_thread_that_commits_gets_its_turn(tmp_path: Path) -> None:
     program = """
 import os, signal, sys
 from sirrd.config import Settings
-from sirrd.server import serve
+from sirrd.server.process import serve
 def started(address):
     print(sys.getswitchinterval())
     os.kill(os.getpid(), signal.SIGTERM)

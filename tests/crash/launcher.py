@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn
 from unittest import mock
 
-import sirrd.server  # noqa: F401 - what a daemon imports when it starts
+import sirrd.server.process  # noqa: F401 - what a daemon imports when it starts
 from sirrd import cli
 from sirrd.store import connections, sqlite
 from sirrd.store.inspection import Guarded

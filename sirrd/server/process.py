@@ -28,11 +28,11 @@ from sirrd.config import Settings, local_url
 from sirrd.errors import PortTaken
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
-from sirrd.listener import Acceptor, raise_file_limit
 from sirrd.memory import Memory
-from sirrd.protocol import Protocol, Reader
-from sirrd.turns import Outbox, Turns
-from sirrd.unread import Unread
+from sirrd.server.listener import Acceptor, raise_file_limit
+from sirrd.server.protocol import Protocol, Reader
+from sirrd.server.turns import Outbox, Turns
+from sirrd.server.unread import Unread
 
 logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048

@@ -22,11 +22,11 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from sirrd import head
-from sirrd.cycle import Cycle
 from sirrd.memory import Quota
-from sirrd.turns import Outbox, Outgoing, Turns
-from sirrd.unread import PATIENCE_SECONDS, Unread
+from sirrd.server import head
+from sirrd.server.cycle import Cycle
+from sirrd.server.turns import Outbox, Outgoing, Turns
+from sirrd.server.unread import PATIENCE_SECONDS, Unread
 
 IDLE_SECONDS: Final = 75.0
 SILENT_SECONDS: Final = 10
