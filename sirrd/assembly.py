@@ -11,7 +11,7 @@ from sirrd.config import Settings
 from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import Entropy
 from sirrd.errors import StorageError
-from sirrd.keyring import MasterKeys, parse_master_keys
+from sirrd.keyring.masters import MasterKeys, parse_master_keys
 from sirrd.memory import Memory
 from sirrd.store.folder import DataFolder, KeysOfDaemon
 from sirrd.store.sqlite import SqliteStore

@@ -29,7 +29,7 @@ from sirrd.sink import Sink
 from sirrd.usage import parser_of
 
 if TYPE_CHECKING:
-    from sirrd.keyring import MasterKey
+    from sirrd.keyring.masters import MasterKey
     from sirrd.store.folder import DataFolder
 
 DONE: Final = 0
@@ -261,7 +261,7 @@ def _backup(settings: Settings, *, file: Path) -> None:
 def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> None:
     from sirrd.clock import SystemClock  # noqa: PLC0415 - see the module's docstring
     from sirrd.entropy import SystemEntropy  # noqa: PLC0415
-    from sirrd.keyring import MasterKeys  # noqa: PLC0415
+    from sirrd.keyring.masters import MasterKeys  # noqa: PLC0415
     from sirrd.store.restore import open_backup, received, restore  # noqa: PLC0415
 
     if file == _STREAM and sys.stdin.isatty():
@@ -292,7 +292,7 @@ def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> No
 
 def _verify_burn(settings: Settings) -> None:
     from sirrd.entropy import SystemEntropy  # noqa: PLC0415 - see the module's docstring
-    from sirrd.keyring import MasterKeys  # noqa: PLC0415
+    from sirrd.keyring.masters import MasterKeys  # noqa: PLC0415
     from sirrd.store.verify import parse_name, verify_burn  # noqa: PLC0415
 
     try:
@@ -312,14 +312,14 @@ def _verify_burn(settings: Settings) -> None:
 
 
 def _given_keys(settings: Settings) -> tuple[MasterKey, ...] | None:
-    from sirrd.keyring import parse_master_keys  # noqa: PLC0415 - see the module's docstring
+    from sirrd.keyring.masters import parse_master_keys  # noqa: PLC0415 - see the module's docstring
 
     given = settings.master_encryption_key
     return None if given is None else parse_master_keys(given.get_secret_value())
 
 
 def _check_config(settings: Settings) -> None:
-    from sirrd.keyring import parse_master_keys  # noqa: PLC0415 - see the module's docstring
+    from sirrd.keyring.masters import parse_master_keys  # noqa: PLC0415 - see the module's docstring
     from sirrd.rights import foreign_owner  # noqa: PLC0415
     from sirrd.store.folder import DataFolder  # noqa: PLC0415
 

@@ -33,7 +33,7 @@ from sirrd.errors import (
     Unreadable,
 )
 from sirrd.events import Action, Tally
-from sirrd.keyring import MasterKeys
+from sirrd.keyring.masters import MasterKeys
 from sirrd.locks import Guesses
 from sirrd.model import Amendment, Attempt, Caller, Draft, Identity, Metadata, Opened, Plaintext, Proof, Target, Unset
 from sirrd.store import Page, Store

@@ -23,7 +23,8 @@ from sirrd.config import Settings
 from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadFolder, BadSetting, FolderInUse, NoNewerKey, Unreadable, WrongKey
-from sirrd.keyring import KEY_BYTES, MasterKey, MasterKeys, parse_master_keys
+from sirrd.keyring.forms import KEY_BYTES
+from sirrd.keyring.masters import MasterKey, MasterKeys, parse_master_keys
 from sirrd.model import Caller
 from sirrd.store.connections import check_keys
 from sirrd.store.folder import DataFolder

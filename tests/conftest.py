@@ -22,7 +22,7 @@ from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
-from sirrd.keyring import MasterKey, MasterKeys
+from sirrd.keyring.masters import MasterKey, MasterKeys
 from sirrd.store.sqlite import SqliteStore
 from tests.faults.shim import compiled
 from tests.parts import SIRRD, Process, settings_of, started

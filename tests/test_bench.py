@@ -23,7 +23,9 @@ from benchmarks.processes import bare_command, daemon_command, started
 from benchmarks.stock import Stock
 from benchmarks.wrk import OutOfSecretsError
 from sirrd.entropy import SystemEntropy
-from sirrd.keyring import InnerKeys, Keyring, MasterKey, MasterKeys
+from sirrd.keyring.inner import InnerKeys
+from sirrd.keyring.masters import MasterKey, MasterKeys
+from sirrd.keyring.ring import Keyring
 from sirrd.model import Identity
 from tests.parts import ROOT, environment, put, require, wait_until
 

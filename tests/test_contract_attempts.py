@@ -24,7 +24,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sirrd.errors import AttemptOver, Gone, Unreadable
 from sirrd.events import Action
-from sirrd.keyring import DELIVERY_BYTES, ERASED_DELIVERY, ERASED_SALT, InnerKeys, Keyring
+from sirrd.keyring.forms import DELIVERY_BYTES, ERASED_DELIVERY, ERASED_SALT
+from sirrd.keyring.inner import InnerKeys
+from sirrd.keyring.ring import Keyring
 from sirrd.model import Amendment, Attempt, Caller, Identity, Plaintext, Terms
 from sirrd.store.attempts import MOST_REPEATS, REMEMBERED_SECONDS
 from sirrd.store.writer import Transaction

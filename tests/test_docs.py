@@ -18,7 +18,7 @@ from sirrd.config import CLIENT_VARIABLES, PREFIX, SECRETS, Settings
 from sirrd.errors import BadField, BadSetting, ValueTooLarge
 from sirrd.http import problems
 from sirrd.http.routes import RESOURCES
-from sirrd.keyring import parse_master_keys
+from sirrd.keyring.masters import parse_master_keys
 from sirrd.store import statements
 from sirrd.store.migrate import migrations
 from sirrd.usage import parser_of

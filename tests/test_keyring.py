@@ -14,20 +14,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadSetting, Unreadable, WrongKey
 from sirrd.events import Action, Event
-from sirrd.keyring import (
-    ERASED_SALT,
-    AuditChain,
-    AuditRow,
-    InnerKeys,
-    Keyring,
-    MasterKey,
-    MasterKeys,
-    SealedRecord,
-    derive,
-    pack,
-    parse_master_keys,
-    unpack,
-)
+from sirrd.keyring.chain import AuditChain, AuditRow
+from sirrd.keyring.forms import ERASED_SALT, derive, pack, unpack
+from sirrd.keyring.inner import InnerKeys
+from sirrd.keyring.masters import MasterKey, MasterKeys, parse_master_keys
+from sirrd.keyring.ring import Keyring, SealedRecord
 from sirrd.model import BareKey, Caller, Identity, Plaintext, Terms
 from tests.conftest import NOW, masters
 

@@ -27,7 +27,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sirrd.errors import AmbiguousKey, AttemptOver, Gone, KeyExists, NoNewerKey, SecretError, Unavailable, WrongKey
-from sirrd.keyring import AuditRow, InnerKeys, Keyring, MasterKey, generation_of, joined, pack
+from sirrd.keyring.chain import AuditRow, joined
+from sirrd.keyring.forms import generation_of, pack
+from sirrd.keyring.inner import InnerKeys
+from sirrd.keyring.masters import MasterKey
+from sirrd.keyring.ring import Keyring
 from sirrd.model import UNSET, Amendment, Attempt, BareKey, Caller, Identity, Plaintext, Terms
 from sirrd.store import statements
 from sirrd.store.inner import read_keys

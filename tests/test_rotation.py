@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sirrd.errors import Gone, NoNewerKey, Unavailable, WrongKey
-from sirrd.keyring import MasterKey, key_id_of, parse_master_keys
+from sirrd.keyring.forms import key_id_of
+from sirrd.keyring.masters import MasterKey, parse_master_keys
 from sirrd.model import Caller, Identity, Plaintext, Terms
 from sirrd.store.sqlite import SqliteStore
 from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, Start, masters

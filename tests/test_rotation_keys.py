@@ -19,7 +19,8 @@ from sirrd import rotate
 from sirrd.clock import SystemClock
 from sirrd.config import Settings
 from sirrd.errors import BadSetting, FolderInUse, SirrdError, Unavailable, Unreadable, WrongKey
-from sirrd.keyring import MasterKey, key_id_of, parse_master_keys
+from sirrd.keyring.forms import key_id_of
+from sirrd.keyring.masters import MasterKey, parse_master_keys
 from sirrd.store.folder import DataFolder
 from sirrd.store.keyfile import mark_in, with_first
 from sirrd.store.needs import needs_of

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sirrd.events import Event
-from sirrd.keyring import MasterKeys
+from sirrd.keyring.masters import MasterKeys
 from sirrd.locks import Unlock, refuse
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms
 

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from sirrd.errors import AttemptOver, Gone, TooManyRepeats
-from sirrd.keyring import ERASED_DELIVERY, Keyring, Names, SealedRecord
+from sirrd.keyring.forms import ERASED_DELIVERY
+from sirrd.keyring.inner import Names
+from sirrd.keyring.ring import Keyring, SealedRecord
 from sirrd.model import Attempt, BareKey, Target
 from sirrd.store import statements
 from sirrd.store.slots import DELIVERIES, Slots

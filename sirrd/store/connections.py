@@ -16,7 +16,7 @@ from typing import Final
 import aiosqlite
 
 from sirrd.errors import BadFolder
-from sirrd.keyring import MasterKeys
+from sirrd.keyring.masters import MasterKeys
 from sirrd.store.inspection import Guarded, drop_statistics, inspect, is_sound
 from sirrd.store.migrate import migrate
 

@@ -15,7 +15,8 @@ from typing import IO, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from sirrd.entropy import Entropy
 from sirrd.errors import BadFolder, BadSetting, FolderInUse, WrongKey
-from sirrd.keyring import KEY_BYTES, MasterKey, parse_master_keys
+from sirrd.keyring.forms import KEY_BYTES
+from sirrd.keyring.masters import MasterKey, parse_master_keys
 from sirrd.owner import OTHERS_WRITE, run_as, stranger_on_the_way, who
 
 DATABASE: Final = "sirrd.db"

@@ -13,7 +13,11 @@ from typing import Any, Final
 
 from sirrd.errors import BadFolder
 from sirrd.events import Action, Event
-from sirrd.keyring import SALT_BYTES, AuditChain, Generation, InnerKeys, Keyring, MasterKeys, joined, key_id_of
+from sirrd.keyring.chain import AuditChain, joined
+from sirrd.keyring.forms import SALT_BYTES, key_id_of
+from sirrd.keyring.inner import Generation, InnerKeys
+from sirrd.keyring.masters import MasterKeys
+from sirrd.keyring.ring import Keyring
 from sirrd.model import Caller
 from sirrd.store.trail import ChainedTrail
 

@@ -11,7 +11,8 @@ import re
 from typing import NamedTuple
 
 from sirrd.errors import BadSetting
-from sirrd.keyring import KEY_ID_BYTES, MasterKey, parse_master_keys
+from sirrd.keyring.forms import KEY_ID_BYTES
+from sirrd.keyring.masters import MasterKey, parse_master_keys
 
 _ID = f"[0-9a-f]{{{2 * KEY_ID_BYTES}}}"
 _MARK = re.compile(rf"# rotate-key makes ({_ID}) the first key(?:, and takes out ({_ID}))?(?:[;,. ].*)?")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sirrd.errors import BadFolder
-from sirrd.keyring import key_id_of
+from sirrd.keyring.forms import key_id_of
 from sirrd.store import statements
 from sirrd.store.connections import options_to_read
 from sirrd.store.inspection import Guarded, inspect

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 
 from sirrd.errors import Unreadable
-from sirrd.keyring import Keyring, Names
+from sirrd.keyring.inner import Names
+from sirrd.keyring.ring import Keyring
 from sirrd.model import BareKey, Identity, Plaintext, Target
 from sirrd.store import statements
 from sirrd.store.attempts import Attempts

@@ -18,7 +18,9 @@ from typing import Any
 import aiosqlite
 
 from sirrd.errors import AmbiguousKey, Gone, Unavailable, Unreadable
-from sirrd.keyring import Keyring, Names, generation_of
+from sirrd.keyring.forms import generation_of
+from sirrd.keyring.inner import Names
+from sirrd.keyring.ring import Keyring
 from sirrd.model import BareKey, Identity, Metadata, Target
 from sirrd.store import Page, statements
 from sirrd.store.connections import connect_look_up, connect_reader

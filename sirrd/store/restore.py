@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from sirrd.clock import Clock
 from sirrd.errors import BackupError, BadFolder, BadSchema, WrongKey
-from sirrd.keyring import MasterKeys
+from sirrd.keyring.masters import MasterKeys
 from sirrd.model import Caller
 from sirrd.owner import who
 from sirrd.store.backup import copy, refuse_own, settle, sync, translated

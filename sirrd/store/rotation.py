@@ -11,7 +11,9 @@ import logging
 
 from sirrd.errors import Unavailable, Unreadable
 from sirrd.events import Action, Event
-from sirrd.keyring import GENERATION_BYTES, Keyring, MasterKeys, key_id_of
+from sirrd.keyring.forms import GENERATION_BYTES, key_id_of
+from sirrd.keyring.masters import MasterKeys
+from sirrd.keyring.ring import Keyring
 from sirrd.model import Caller
 from sirrd.store import statements
 from sirrd.store.attempts import Attempts

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sirrd.errors import Unavailable
-from sirrd.keyring import ERASED_SALT
+from sirrd.keyring.forms import ERASED_SALT
 from sirrd.store import statements
 from sirrd.store.writer import Transaction, miscounted
 

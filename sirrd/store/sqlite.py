@@ -37,7 +37,9 @@ from sirrd.errors import (
     Unreadable,
 )
 from sirrd.events import Action, Event
-from sirrd.keyring import Keyring, MasterKeys, SealedRecord, generation_of
+from sirrd.keyring.forms import generation_of
+from sirrd.keyring.masters import MasterKeys
+from sirrd.keyring.ring import Keyring, SealedRecord
 from sirrd.locks import Unlock, refuse
 from sirrd.memory import Memory
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset

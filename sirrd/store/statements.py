@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sirrd.keyring import ERASED_SALT, GENERATION_BYTES, KEY_ID_BYTES, SealedRecord, generation_of
+from sirrd.keyring.forms import ERASED_SALT, GENERATION_BYTES, KEY_ID_BYTES, generation_of
+from sirrd.keyring.ring import SealedRecord
 from sirrd.model import Terms
 
 PRUNE_BATCH: Final = 100

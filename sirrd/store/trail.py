@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from sirrd.events import Event
-from sirrd.keyring import AuditChain
+from sirrd.keyring.chain import AuditChain
 from sirrd.store import statements
 from sirrd.store.timeline import Timeline
 from sirrd.store.writer import miscounted

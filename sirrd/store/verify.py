@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sirrd.errors import BadFolder
-from sirrd.keyring import ERASED_DELIVERY, ERASED_SALT, MasterKeys, pack
+from sirrd.keyring.forms import ERASED_DELIVERY, ERASED_SALT, pack
+from sirrd.keyring.masters import MasterKeys
 from sirrd.model import Identity
 from sirrd.store import statements
 from sirrd.store.connections import check_keys

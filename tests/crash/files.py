@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sirrd.entropy import SystemEntropy
-from sirrd.keyring import ERASED_DELIVERY, ERASED_SALT, AuditRow, Keyring, MasterKeys, joined, parse_master_keys
+from sirrd.keyring.chain import AuditRow, joined
+from sirrd.keyring.forms import ERASED_DELIVERY, ERASED_SALT
+from sirrd.keyring.masters import MasterKeys, parse_master_keys
+from sirrd.keyring.ring import Keyring
 from sirrd.model import Identity
 from sirrd.store.inner import read_keys
 

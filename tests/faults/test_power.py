@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from sirrd.keyring import Keyring
+from sirrd.keyring.ring import Keyring
 from sirrd.model import Identity
 from sirrd.store.statements import FIND, Row
 from tests.conftest import MASTER_KEY

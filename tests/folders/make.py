@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sirrd.entropy import SystemEntropy
-from sirrd.keyring import MasterKeys
+from sirrd.keyring.masters import MasterKeys
 from sirrd.model import Amendment, Caller, Identity, Plaintext, Terms
 from sirrd.store.folder import DataFolder
 from sirrd.store.sqlite import SqliteStore

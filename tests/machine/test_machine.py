@@ -40,7 +40,8 @@ from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import NoNewerKey, SirrdError
 from sirrd.events import Action
-from sirrd.keyring import MasterKeys, key_id_of
+from sirrd.keyring.forms import key_id_of
+from sirrd.keyring.masters import MasterKeys
 from sirrd.model import (
     ATTEMPT_BYTES,
     MAX_READS,

@@ -14,7 +14,9 @@ import pytest
 from sirrd.deaddrop import ID_BYTES
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import SecretError
-from sirrd.keyring import SALT_BYTES, MasterKey, MasterKeys, SealedRecord
+from sirrd.keyring.forms import SALT_BYTES
+from sirrd.keyring.masters import MasterKey, MasterKeys
+from sirrd.keyring.ring import SealedRecord
 from sirrd.model import Amendment, Caller, Identity, Plaintext, Terms
 from sirrd.store.sqlite import SqliteStore
 from tests.conftest import MASTER_KEY, NOW, Opener, SetClock

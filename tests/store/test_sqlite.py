@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unavailable, WrongKey
-from sirrd.keyring import AuditRow, Keyring, SealedRecord
+from sirrd.keyring.chain import AuditRow
+from sirrd.keyring.ring import Keyring, SealedRecord
 from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Plaintext, Target, Terms
 from sirrd.store import connections, statements
 from sirrd.store import sqlite as module

@@ -12,7 +12,10 @@ from typing import Any
 from sirrd import link
 from sirrd.events import Action, Event
 from sirrd.http import wire
-from sirrd.keyring import AuditChain, InnerKeys, Keyring, MasterKey, MasterKeys, joined
+from sirrd.keyring.chain import AuditChain, joined
+from sirrd.keyring.inner import InnerKeys
+from sirrd.keyring.masters import MasterKey, MasterKeys
+from sirrd.keyring.ring import Keyring
 from sirrd.model import Attempt, BareKey, Caller, Identity, Plaintext, Terms
 
 CREATED_AT = 1_800_000_000
