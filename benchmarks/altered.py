@@ -11,7 +11,7 @@ from unittest import mock
 
 from benchmarks.sampler import Sampler
 from sirrd import background, cli
-from sirrd.store import writer
+from sirrd.store.sqlite import writer
 
 
 def main() -> None:

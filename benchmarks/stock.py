@@ -22,8 +22,8 @@ from sirrd.config import Settings
 from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.model import Caller, Draft, Plaintext
-from sirrd.store import writer
-from sirrd.store.migrate import migrations
+from sirrd.store.sqlite import writer
+from sirrd.store.sqlite.migrate import migrations
 
 _AGE_SECONDS: Final = 86_400
 _TTL_SECONDS: Final = 60

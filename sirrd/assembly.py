@@ -13,8 +13,8 @@ from sirrd.entropy import Entropy
 from sirrd.errors import StorageError
 from sirrd.keyring.masters import MasterKeys, parse_master_keys
 from sirrd.memory import Memory
-from sirrd.store.folder import DataFolder, KeysOfDaemon
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite.folder import DataFolder, KeysOfDaemon
+from sirrd.store.sqlite.store import SqliteStore
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from sirrd.usage import parser_of
 
 if TYPE_CHECKING:
     from sirrd.keyring.masters import MasterKey
-    from sirrd.store.folder import DataFolder
+    from sirrd.store.sqlite.folder import DataFolder
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -244,7 +244,7 @@ def _rotate_key(settings: Settings, *, renew: bool) -> None:
 
 def _backup(settings: Settings, *, file: Path) -> None:
     from sirrd.rights import folder_to_copy  # noqa: PLC0415 - see the module's docstring
-    from sirrd.store.backup import backup, backup_to  # noqa: PLC0415
+    from sirrd.store.sqlite.backup import backup, backup_to  # noqa: PLC0415
 
     if file == _STREAM:
         if sys.stdout.isatty():
@@ -262,7 +262,7 @@ def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> No
     from sirrd.clock import SystemClock  # noqa: PLC0415 - see the module's docstring
     from sirrd.entropy import SystemEntropy  # noqa: PLC0415
     from sirrd.keyring.masters import MasterKeys  # noqa: PLC0415
-    from sirrd.store.restore import open_backup, received, restore  # noqa: PLC0415
+    from sirrd.store.sqlite.restore import open_backup, received, restore  # noqa: PLC0415
 
     if file == _STREAM and sys.stdin.isatty():
         raise UsageError("standard input is a terminal", hint="sirrd restore - < FILE")
@@ -293,7 +293,7 @@ def _restore(settings: Settings, *, file: Path, replace: bool, burn: bool) -> No
 def _verify_burn(settings: Settings) -> None:
     from sirrd.entropy import SystemEntropy  # noqa: PLC0415 - see the module's docstring
     from sirrd.keyring.masters import MasterKeys  # noqa: PLC0415
-    from sirrd.store.verify import parse_name, verify_burn  # noqa: PLC0415
+    from sirrd.store.sqlite.verify import parse_name, verify_burn  # noqa: PLC0415
 
     try:
         identity = parse_name(sys.stdin.buffer.read(_LONGEST_NAME).decode().removesuffix("\n").removesuffix("\r"))
@@ -321,7 +321,7 @@ def _given_keys(settings: Settings) -> tuple[MasterKey, ...] | None:
 def _check_config(settings: Settings) -> None:
     from sirrd.keyring.masters import parse_master_keys  # noqa: PLC0415 - see the module's docstring
     from sirrd.rights import foreign_owner  # noqa: PLC0415
-    from sirrd.store.folder import DataFolder  # noqa: PLC0415
+    from sirrd.store.sqlite.folder import DataFolder  # noqa: PLC0415
 
     for name, value in settings.shown().items():
         print(f"{name} = {value}")
@@ -338,7 +338,7 @@ def _check_config(settings: Settings) -> None:
 
 def _health(settings: Settings, *, host: str | None, port: int | None) -> None:
     """Ask whoever listens, and show no key: it may be somebody else by now."""
-    from sirrd.store.folder import DataFolder  # noqa: PLC0415 - see the module's docstring
+    from sirrd.store.sqlite.folder import DataFolder  # noqa: PLC0415 - see the module's docstring
 
     address = local_url(settings.host, settings.port)
     if host is None and port is None:

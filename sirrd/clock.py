@@ -2,7 +2,7 @@
 
 There are two. The system's clock is what people see; somebody, or a time service, may set it to anything at any moment.
 The boot clock counts from the start of the machine, through suspend, and cannot be set; nobody can read a date off it.
-What has to last a minute, or a life, is measured by the second alone: see `sirrd.store.timeline`.
+What has to last a minute, or a life, is measured by the second alone: see `sirrd.store.sqlite.timeline`.
 """
 
 from __future__ import annotations

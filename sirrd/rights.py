@@ -16,8 +16,8 @@ from typing import Final
 from sirrd.config import Settings
 from sirrd.errors import BadFolder
 from sirrd.owner import ROOT, Owner, acting_as, become, owner_of, run_as, who
-from sirrd.store.folder import DataFolder
-from sirrd.store.migrate import migrations
+from sirrd.store.sqlite.folder import DataFolder
+from sirrd.store.sqlite.migrate import migrations
 
 _NEEDED: Final = (
     "concurrent.futures.thread",
@@ -28,9 +28,9 @@ _NEEDED: Final = (
     "pwd",
     "sirrd.background",
     "sirrd.rotate",
-    "sirrd.store.backup",
-    "sirrd.store.restore",
-    "sirrd.store.verify",
+    "sirrd.store.sqlite.backup",
+    "sirrd.store.sqlite.restore",
+    "sirrd.store.sqlite.verify",
 )
 _PROGRAM: Final = (Path(__file__), Path(os.__file__))
 

@@ -24,12 +24,12 @@ from sirrd.deaddrop import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadFolder, BadSetting, FolderInUse, NoNewerKey, Unreadable, WrongKey
 from sirrd.keyring.forms import KEY_BYTES
+from sirrd.keyring.keyfile import Mark, ids_in, mark_in, with_first, without, without_marks
 from sirrd.keyring.masters import MasterKey, MasterKeys, parse_master_keys
 from sirrd.model import Caller
-from sirrd.store.connections import check_keys
-from sirrd.store.folder import DataFolder
-from sirrd.store.keyfile import Mark, ids_in, mark_in, with_first, without, without_marks
-from sirrd.store.needs import Needs, needs_of
+from sirrd.store.sqlite.connections import check_keys
+from sirrd.store.sqlite.folder import DataFolder
+from sirrd.store.sqlite.needs import Needs, needs_of
 
 PATIENCE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 0.5

@@ -23,7 +23,7 @@ from sirrd.entropy import SystemEntropy
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
 from sirrd.keyring.masters import MasterKey, MasterKeys
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite.store import SqliteStore
 from tests.faults.shim import compiled
 from tests.parts import SIRRD, Process, settings_of, started
 

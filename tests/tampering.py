@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from sirrd.store.migrate import scripted
+from sirrd.store.sqlite.migrate import scripted
 
 SNEAKY: Final = "sneaky"
 """A name that somebody else chose: it must reach no message."""

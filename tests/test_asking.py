@@ -126,7 +126,7 @@ def test_a_lock_file_that_nobody_holds_sends_nobody_anywhere(tmp_path: Path) -> 
 
 def test_a_look_at_the_lock_keeps_no_daemon_from_starting(tmp_path: Path) -> None:
     """Whoever asks who holds the folder has the lock for an instant; a daemon that starts then tries again."""
-    from sirrd.store.folder import DataFolder  # noqa: PLC0415 - only here
+    from sirrd.store.sqlite.folder import DataFolder  # noqa: PLC0415 - only here
 
     folder = DataFolder(tmp_path / "data")
     folder.prepare()

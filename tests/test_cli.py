@@ -14,7 +14,7 @@ from sirrd.assembly import deaddrop_of
 from sirrd.cli import banner, complain, is_loopback, run
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadFolder, Unavailable
-from sirrd.store.folder import DataFolder
+from sirrd.store.sqlite.folder import DataFolder
 from tests.conftest import API_KEY, Launch, SetClock, Start, settings_for
 from tests.parts import SIRRD, ask, put, sirrd
 

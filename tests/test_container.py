@@ -136,7 +136,7 @@ def test_image_holds_the_daemon_and_nothing_to_build_with(image: Image) -> None:
     assert {"sirrd", "starlette", "uvicorn"} <= names
     assert not names & {"pip", "setuptools", "hatchling", "pytest", "tests"}
     assert not (image.root / "src").exists()
-    assert (places[0] / "sirrd/store/schema/0001_initial.sql").exists()
+    assert (places[0] / "sirrd/store/schema/sqlite/0001_initial.sql").exists()
 
 
 def test_image_listens_where_it_says(image: Image) -> None:

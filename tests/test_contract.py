@@ -19,7 +19,7 @@ import pytest
 
 from sirrd.errors import RateLimited
 from sirrd.http import assets, problems
-from sirrd.store.folder import DATABASE
+from sirrd.store.sqlite.folder import DATABASE
 from tests.conftest import Daemon, Start
 
 OPERATOR: Final = "operator"
@@ -118,7 +118,7 @@ def _draining(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
 
 
 def _full_queue(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("sirrd.store.writer.MAX_WAITING", 0)
+    patch.setattr("sirrd.store.sqlite.writer.MAX_WAITING", 0)
 
 
 def _used_up(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:

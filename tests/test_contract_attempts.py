@@ -28,8 +28,8 @@ from sirrd.keyring.forms import DELIVERY_BYTES, ERASED_DELIVERY, ERASED_SALT
 from sirrd.keyring.inner import InnerKeys
 from sirrd.keyring.ring import Keyring
 from sirrd.model import Amendment, Attempt, Caller, Identity, Plaintext, Terms
-from sirrd.store.attempts import MOST_REPEATS, REMEMBERED_SECONDS
-from sirrd.store.writer import Transaction
+from sirrd.store.sqlite.attempts import MOST_REPEATS, REMEMBERED_SECONDS
+from sirrd.store.sqlite.writer import Transaction
 from tests.conftest import NOW, Daemon, Launch, Opener, SetClock, Start, masters
 from tests.parts import ask, wait_until
 from tests.parts import put as put_drop
@@ -428,7 +428,7 @@ async def test_many_attempts_at_one_secret_are_bounded_and_end_on_the_thread(
     tmp_path: Path, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The newest are remembered, and what ends many of them does not do it on the event loop."""
-    monkeypatch.setattr("sirrd.store.attempts.MOST_REMEMBERED", 150)
+    monkeypatch.setattr("sirrd.store.sqlite.attempts.MOST_REMEMBERED", 150)
     store = await opened(tmp_path)
     threads: set[bool] = set()
     erase = store._attempts._slots.erase

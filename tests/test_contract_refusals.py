@@ -231,7 +231,7 @@ async def test_a_full_queue_spends_nothing(daemon: Daemon, monkeypatch: pytest.M
     """While too much waits every write and read is 503 with `Retry-After`; afterwards the read is still there."""
     secret = await daemon.put()
     with monkeypatch.context() as full:
-        full.setattr("sirrd.store.writer.MAX_WAITING", 0)
+        full.setattr("sirrd.store.sqlite.writer.MAX_WAITING", 0)
         answer = await daemon.stranger.get(f"/secrets/{secret}")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert (await daemon.stranger.get("/health")).status_code == 200
@@ -240,7 +240,7 @@ async def test_a_full_queue_spends_nothing(daemon: Daemon, monkeypatch: pytest.M
 
 async def test_a_locked_database_spends_nothing(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another process holds the database every claim is 503 and `/ready` says so; afterwards all is as before."""
-    monkeypatch.setattr("sirrd.store.writer._PATIENCE_MS", 1)
+    monkeypatch.setattr("sirrd.store.sqlite.writer._PATIENCE_MS", 1)
     monkeypatch.setattr("sirrd.http.context.READY_SECONDS", 0)
     secret = await daemon.put()
     assert (await daemon.stranger.get("/ready")).json() == {"status": "ready"}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sirrd.store.unnamed import new_file, pour
+from sirrd.store.sqlite.unnamed import new_file, pour
 from tests.conftest import Launch
 from tests.parts import PATIENCE_SECONDS, SIRRD, ask, put, require, settings_of, sirrd
 

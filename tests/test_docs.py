@@ -19,8 +19,8 @@ from sirrd.errors import BadField, BadSetting, ValueTooLarge
 from sirrd.http import problems
 from sirrd.http.routes import RESOURCES
 from sirrd.keyring.masters import parse_master_keys
-from sirrd.store import statements
-from sirrd.store.migrate import migrations
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.migrate import migrations
 from sirrd.usage import parser_of
 from tests.conftest import MASTER_KEY, Start
 from tests.parts import ROOT

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from sirrd.model import BareKey, Caller, Draft, Identity, Plaintext
-from sirrd.store import statements
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.store import SqliteStore
 from tests.conftest import API_KEY, Daemon, SetClock, Start
 from tests.scan import found_in
 

@@ -17,7 +17,7 @@ from sirrd.memory import MOST_HELD_BYTES, Memory, Quota
 from sirrd.model import Caller, Identity, Opened, Plaintext, Terms
 from sirrd.server.protocol import Protocol
 from sirrd.server.unread import HURRIED_SECONDS, PATIENCE_SECONDS, Unread
-from sirrd.store.writer import MAX_WAITING, SMALL_BYTES
+from sirrd.store.sqlite.writer import MAX_WAITING, SMALL_BYTES
 from tests.conftest import NOW, Daemon, Launch, Opener
 from tests.parts import PATIENCE_SECONDS as LONG
 from tests.parts import ask, put

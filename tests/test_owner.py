@@ -17,7 +17,7 @@ import pytest
 from sirrd import rights
 from sirrd.errors import BadFolder
 from sirrd.owner import Owner, others_write, stranger_on_the_way
-from sirrd.store.folder import DataFolder
+from sirrd.store.sqlite.folder import DataFolder
 from tests.conftest import API_KEY
 from tests.parts import PATIENCE_SECONDS, SIRRD, Process, ask, put, require, settings_of, started
 

@@ -33,11 +33,11 @@ from sirrd.keyring.inner import InnerKeys
 from sirrd.keyring.masters import MasterKey
 from sirrd.keyring.ring import Keyring
 from sirrd.model import UNSET, Amendment, Attempt, BareKey, Caller, Identity, Plaintext, Terms
-from sirrd.store import statements
-from sirrd.store.inner import read_keys
-from sirrd.store.needs import needs_of
-from sirrd.store.sqlite import SqliteStore
-from sirrd.store.verify import verify_burn
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.inner import read_keys
+from sirrd.store.sqlite.needs import needs_of
+from sirrd.store.sqlite.store import SqliteStore
+from sirrd.store.sqlite.verify import verify_burn
 from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, Start, masters
 from tests.crash.files import chain_faults, file_faults
 from tests.parts import ROOT, ask, put, settings_of, sirrd

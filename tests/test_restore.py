@@ -14,8 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from sirrd.clock import SystemClock
-from sirrd.store import restore as restoring
-from sirrd.store.folder import DataFolder
+from sirrd.store.sqlite import restore as restoring
+from sirrd.store.sqlite.folder import DataFolder
 from tests.conftest import MASTER_KEY, Launch, masters
 from tests.parts import SIRRD, ask, put, settings_of, sirrd
 from tests.scan import found_in

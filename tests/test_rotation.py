@@ -15,7 +15,7 @@ from sirrd.errors import Gone, NoNewerKey, Unavailable, WrongKey
 from sirrd.keyring.forms import key_id_of
 from sirrd.keyring.masters import MasterKey, parse_master_keys
 from sirrd.model import Caller, Identity, Plaintext, Terms
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite.store import SqliteStore
 from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, Start, masters
 from tests.parts import PATIENCE_SECONDS, SIRRD, ask, put, settings_of, sirrd, wait_until
 

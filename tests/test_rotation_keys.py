@@ -20,12 +20,12 @@ from sirrd.clock import SystemClock
 from sirrd.config import Settings
 from sirrd.errors import BadSetting, FolderInUse, SirrdError, Unavailable, Unreadable, WrongKey
 from sirrd.keyring.forms import key_id_of
+from sirrd.keyring.keyfile import mark_in, with_first
 from sirrd.keyring.masters import MasterKey, parse_master_keys
-from sirrd.store.folder import DataFolder
-from sirrd.store.keyfile import mark_in, with_first
-from sirrd.store.needs import needs_of
-from sirrd.store.rotation import SqliteRotation
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite.folder import DataFolder
+from sirrd.store.sqlite.needs import needs_of
+from sirrd.store.sqlite.rotation import SqliteRotation
+from sirrd.store.sqlite.store import SqliteStore
 from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, masters
 from tests.crash.harness import begin_rotation
 from tests.parts import ROOT, ask, put, settings_of, sirrd

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sirrd.model import Identity
-from sirrd.store.verify import CHUNK_BYTES, needles_of
+from sirrd.store.sqlite.verify import CHUNK_BYTES, needles_of
 from tests.conftest import MASTER_KEY, Launch
 from tests.parts import ask, put, sirrd
 

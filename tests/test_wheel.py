@@ -51,7 +51,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert package <= names
     shipped = {name for name in names if name.startswith("sirrd/shipped/")}
     assert names - package - shipped == {name for name in names if ".dist-info/" in name}
-    assert {"sirrd/py.typed", "sirrd/store/schema/0001_initial.sql"} <= names
+    assert {"sirrd/py.typed", "sirrd/store/schema/sqlite/0001_initial.sql"} <= names
     described = f"sirrd-{sirrd.__version__}.dist-info"
     assert {name.split("/")[0] for name in names} == {"sirrd", described}
     assert f"{described}/licenses/LICENSE" in names

@@ -14,7 +14,7 @@ from typing import Any, Final
 from unittest import mock
 
 from sirrd import cli
-from sirrd.store.folder import KEY_FILE
+from sirrd.store.sqlite.folder import KEY_FILE
 from tests.crash.launcher import die, set_trap
 from tests.crash.points import Moment, Point
 

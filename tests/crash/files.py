@@ -13,7 +13,7 @@ from sirrd.keyring.forms import ERASED_DELIVERY, ERASED_SALT
 from sirrd.keyring.masters import MasterKeys, parse_master_keys
 from sirrd.keyring.ring import Keyring
 from sirrd.model import Identity
-from sirrd.store.inner import read_keys
+from sirrd.store.sqlite.inner import read_keys
 
 _ROWS: Final = "SELECT number, at, action, caller, fingerprint, count, detail, mac FROM audit"
 TRANSITIONS: Final = frozenset({"created", "read", "burned", "sealed", "amended", "deleted", "expired"})

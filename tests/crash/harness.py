@@ -29,7 +29,7 @@ from pydantic import SecretStr
 from sirrd import rotate
 from sirrd.config import Settings
 from sirrd.errors import FolderInUse, SirrdError
-from sirrd.store.folder import KEY_FILE, LOCK
+from sirrd.store.sqlite.folder import KEY_FILE, LOCK
 from tests.crash.clients import API_KEY, Client, Seen
 from tests.crash.files import attempt_faults, audit_of, chain_faults, file_faults, keyring_of
 from tests.crash.points import POINTS, Point

@@ -24,8 +24,8 @@ from unittest import mock
 
 import sirrd.server.process  # noqa: F401 - what a daemon imports when it starts
 from sirrd import cli
-from sirrd.store import connections, sqlite
-from sirrd.store.inspection import Guarded
+from sirrd.store.sqlite import connections, store
+from sirrd.store.sqlite.inspection import Guarded
 from tests.crash.points import POINTS, Moment, Point
 
 LINGER_SECONDS: Final = 0.02
@@ -118,9 +118,9 @@ def set_trap(point: Point, *, passes: int, delay: float) -> None:
             return connections.connect_writer(path)
 
     # Never undone: this process ends before anyone else could see it.
-    mock.patch.object(sqlite, "connect_writer", connect_writer).start()
+    mock.patch.object(store, "connect_writer", connect_writer).start()
     if point.spare_pages is not None:
-        mock.patch.object(sqlite, "_SPARE_PAGES", point.spare_pages).start()
+        mock.patch.object(store, "_SPARE_PAGES", point.spare_pages).start()
 
 
 def serve(order: dict[str, Any]) -> int:

@@ -17,7 +17,7 @@ import pytest
 
 from sirrd.keyring.ring import Keyring
 from sirrd.model import Identity
-from sirrd.store.statements import FIND, Row
+from sirrd.store.sqlite.statements import FIND, Row
 from tests.conftest import MASTER_KEY
 from tests.crash.files import chain_faults, file_faults, keyring_of
 from tests.faults.power import PAGE, Medium, Record, all_records, cut

@@ -15,8 +15,8 @@ from typing import Any
 from sirrd.entropy import SystemEntropy
 from sirrd.keyring.masters import MasterKeys
 from sirrd.model import Amendment, Caller, Identity, Plaintext, Terms
-from sirrd.store.folder import DataFolder
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite.folder import DataFolder
+from sirrd.store.sqlite.store import SqliteStore
 from tests.conftest import SetClock
 
 MADE_AT = 1_800_000_000

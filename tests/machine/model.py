@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from sirrd.model import MAX_READS, MAX_TTL_SECONDS, BareKey, Identity, Target
 from sirrd.policy import Caps
-from sirrd.store.attempts import MOST_REPEATS, REMEMBERED_SECONDS
+from sirrd.store.sqlite.attempts import MOST_REPEATS, REMEMBERED_SECONDS
 
 REDELIVERY_SECONDS = 60
 

@@ -59,8 +59,8 @@ from sirrd.model import (
     Target,
 )
 from sirrd.policy import Caps
-from sirrd.store import statements
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.store import SqliteStore
 from tests.conftest import MASTER_KEY, SetClock, masters
 from tests.machine.model import Fields, Model, Refused, Seen
 

@@ -11,7 +11,7 @@ import pytest
 
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadFolder, BadSetting, FolderInUse, WrongKey
-from sirrd.store.folder import DataFolder
+from sirrd.store.sqlite.folder import DataFolder
 
 
 @pytest.fixture

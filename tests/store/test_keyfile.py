@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sirrd.errors import BadSetting
+from sirrd.keyring.keyfile import Mark, ids_in, mark_in, with_first, without, without_marks
 from sirrd.keyring.masters import MasterKey, parse_master_keys
-from sirrd.store.keyfile import Mark, ids_in, mark_in, with_first, without, without_marks
 
 K0, K1, NEW = (MasterKey.of(bytes([byte]) * 32) for byte in (0, 1, 2))
 NOTED = f"# since May, by Ada\n\n{K1.hex}  # main\n{K0.hex} # for the backup of April\n"

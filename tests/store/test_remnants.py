@@ -18,7 +18,7 @@ from sirrd.keyring.forms import SALT_BYTES
 from sirrd.keyring.masters import MasterKey, MasterKeys
 from sirrd.keyring.ring import SealedRecord
 from sirrd.model import Amendment, Caller, Identity, Plaintext, Terms
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite.store import SqliteStore
 from tests.conftest import MASTER_KEY, NOW, Opener, SetClock
 from tests.scan import found_in
 

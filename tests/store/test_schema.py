@@ -14,15 +14,15 @@ import pytest
 
 from sirrd.errors import BadFolder, BadSchema, Gone, SirrdError, Unavailable
 from sirrd.model import UNSET, Amendment, Caller, Identity, Plaintext, Terms
-from sirrd.store import statements
-from sirrd.store.backup import backup
-from sirrd.store.connections import check_keys
-from sirrd.store.folder import DATABASE, DataFolder
-from sirrd.store.migrate import migrations
-from sirrd.store.restore import restore
-from sirrd.store.slots import SALTS
-from sirrd.store.sqlite import SqliteStore
-from sirrd.store.verify import verify_burn
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.backup import backup
+from sirrd.store.sqlite.connections import check_keys
+from sirrd.store.sqlite.folder import DATABASE, DataFolder
+from sirrd.store.sqlite.migrate import migrations
+from sirrd.store.sqlite.restore import restore
+from sirrd.store.sqlite.slots import SALTS
+from sirrd.store.sqlite.store import SqliteStore
+from sirrd.store.sqlite.verify import verify_burn
 from tests.conftest import MASTER_KEY, NOW, Opener, SetClock, masters
 from tests.parts import sirrd
 from tests.tampering import SNEAKY, TAMPERINGS, empty_database, tamper

@@ -17,10 +17,10 @@ from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unava
 from sirrd.keyring.chain import AuditRow
 from sirrd.keyring.ring import Keyring, SealedRecord
 from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Plaintext, Target, Terms
-from sirrd.store import connections, statements
-from sirrd.store import sqlite as module
-from sirrd.store.migrate import APPLICATION_ID, migrations
-from sirrd.store.sqlite import SqliteStore
+from sirrd.store.sqlite import connections, statements
+from sirrd.store.sqlite import store as module
+from sirrd.store.sqlite.migrate import APPLICATION_ID, migrations
+from sirrd.store.sqlite.store import SqliteStore
 from tests.conftest import MASTER_KEY, NOW, Opener, SetClock, masters
 
 CALLER = Caller("bearer", "192.0.2.7")

@@ -13,11 +13,11 @@ import pytest
 
 from sirrd.errors import Gone
 from sirrd.model import Caller, Identity, Metadata, Plaintext, Terms
-from sirrd.store.backup import backup
-from sirrd.store.folder import DATABASE, DataFolder
-from sirrd.store.restore import restore
-from sirrd.store.sqlite import SqliteStore
-from sirrd.store.timeline import Mark, Timeline
+from sirrd.store.sqlite.backup import backup
+from sirrd.store.sqlite.folder import DATABASE, DataFolder
+from sirrd.store.sqlite.restore import restore
+from sirrd.store.sqlite.store import SqliteStore
+from sirrd.store.sqlite.timeline import Mark, Timeline
 from tests.conftest import NOW, Opener, SetClock, masters
 from tests.tampering import empty_database
 

@@ -14,8 +14,8 @@ import pytest
 from sirrd.errors import Busy, Gone, Unavailable
 from sirrd.events import Action, Event
 from sirrd.model import Caller
-from sirrd.store import writer as module
-from sirrd.store.writer import NeedsThread, Transaction, Writer
+from sirrd.store.sqlite import writer as module
+from sirrd.store.sqlite.writer import NeedsThread, Transaction, Writer
 from tests.conftest import NOW, SetClock
 
 Unit = Callable[[Transaction], Any]

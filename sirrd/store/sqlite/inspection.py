@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from sirrd.errors import BadSchema
-from sirrd.store.migrate import check_version, scripted
+from sirrd.store.sqlite.migrate import check_version, scripted
 
 _GUARDS: Final = ("PRAGMA trusted_schema=OFF", "PRAGMA cell_size_check=ON")
 _WRITES: Final = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})

@@ -20,10 +20,10 @@ from sirrd.keyring.forms import ERASED_DELIVERY
 from sirrd.keyring.inner import Names
 from sirrd.keyring.ring import Keyring, SealedRecord
 from sirrd.model import Attempt, BareKey, Target
-from sirrd.store import statements
-from sirrd.store.slots import DELIVERIES, Slots
-from sirrd.store.statements import Row
-from sirrd.store.writer import NeedsThread, Transaction
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.slots import DELIVERIES, Slots
+from sirrd.store.sqlite.statements import Row
+from sirrd.store.sqlite.writer import NeedsThread, Transaction
 
 MOST_REPEATS: Final = 20
 REMEMBERED_SECONDS: Final = 86_400

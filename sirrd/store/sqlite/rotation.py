@@ -15,14 +15,14 @@ from sirrd.keyring.forms import GENERATION_BYTES, key_id_of
 from sirrd.keyring.masters import MasterKeys
 from sirrd.keyring.ring import Keyring
 from sirrd.model import Caller
-from sirrd.store import statements
-from sirrd.store.attempts import Attempts
-from sirrd.store.inner import renew_keys, seal_again
-from sirrd.store.places import Places
-from sirrd.store.queries import Queries
-from sirrd.store.statements import Row
-from sirrd.store.trail import ChainedTrail
-from sirrd.store.writer import Transaction, Writer
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.attempts import Attempts
+from sirrd.store.sqlite.inner import renew_keys, seal_again
+from sirrd.store.sqlite.places import Places
+from sirrd.store.sqlite.queries import Queries
+from sirrd.store.sqlite.statements import Row
+from sirrd.store.sqlite.trail import ChainedTrail
+from sirrd.store.sqlite.writer import Transaction, Writer
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from sirrd.errors import BadFolder
 from sirrd.keyring.forms import ERASED_DELIVERY, ERASED_SALT, pack
 from sirrd.keyring.masters import MasterKeys
 from sirrd.model import Identity
-from sirrd.store import statements
-from sirrd.store.connections import check_keys
-from sirrd.store.inner import read_keys
-from sirrd.store.inspection import Guarded, inspect, is_sound
-from sirrd.store.migrate import migrations
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.connections import check_keys
+from sirrd.store.sqlite.inner import read_keys
+from sirrd.store.sqlite.inspection import Guarded, inspect, is_sound
+from sirrd.store.sqlite.migrate import migrations
 
 CHUNK_BYTES: Final = 1 << 20
 _SHORTEST: Final = 8

@@ -43,9 +43,10 @@ from sirrd.keyring.ring import Keyring, SealedRecord
 from sirrd.locks import Unlock, refuse
 from sirrd.memory import Memory
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
-from sirrd.store import Page, statements
-from sirrd.store.attempts import FOREVER, Attempts, Known
-from sirrd.store.connections import (
+from sirrd.store import Page
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.attempts import FOREVER, Attempts, Known
+from sirrd.store.sqlite.connections import (
     VACUUM_PAGES,
     bound_wal,
     check_keys,
@@ -55,15 +56,15 @@ from sirrd.store.connections import (
     persist_wal,
     vacuum_some,
 )
-from sirrd.store.inner import settle_keys
-from sirrd.store.places import Places
-from sirrd.store.queries import Queries
-from sirrd.store.rotation import SqliteRotation
-from sirrd.store.slots import Slots
-from sirrd.store.statements import Row
-from sirrd.store.timeline import resume
-from sirrd.store.trail import ChainedTrail
-from sirrd.store.writer import LONG_VALUE_BYTES, NeedsThread, Transaction, Writer, miscounted
+from sirrd.store.sqlite.inner import settle_keys
+from sirrd.store.sqlite.places import Places
+from sirrd.store.sqlite.queries import Queries
+from sirrd.store.sqlite.rotation import SqliteRotation
+from sirrd.store.sqlite.slots import Slots
+from sirrd.store.sqlite.statements import Row
+from sirrd.store.sqlite.timeline import resume
+from sirrd.store.sqlite.trail import ChainedTrail
+from sirrd.store.sqlite.writer import LONG_VALUE_BYTES, NeedsThread, Transaction, Writer, miscounted
 
 logger = logging.getLogger(__name__)
 

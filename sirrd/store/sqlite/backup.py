@@ -20,10 +20,10 @@ from typing import Final
 
 from sirrd.errors import BackupError, BadFolder
 from sirrd.owner import ROOT, Owner, acting_as, stranger_on_the_way, who
-from sirrd.store.connections import options_to_read
-from sirrd.store.folder import KEY_FILE, LOCK
-from sirrd.store.inspection import Guarded, inspect, is_sound
-from sirrd.store.unnamed import Unnamed, new_file, pour, unnamed_database
+from sirrd.store.sqlite.connections import options_to_read
+from sirrd.store.sqlite.folder import KEY_FILE, LOCK
+from sirrd.store.sqlite.inspection import Guarded, inspect, is_sound
+from sirrd.store.sqlite.unnamed import Unnamed, new_file, pour, unnamed_database
 
 _BUSY_TRIES: Final = 40
 _SECRETS: Final = "SELECT count(*) FROM secret"

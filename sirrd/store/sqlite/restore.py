@@ -23,12 +23,12 @@ from sirrd.errors import BackupError, BadFolder, BadSchema, WrongKey
 from sirrd.keyring.masters import MasterKeys
 from sirrd.model import Caller
 from sirrd.owner import who
-from sirrd.store.backup import copy, refuse_own, settle, sync, translated
-from sirrd.store.connections import SIDE_FILES, options_to_read
-from sirrd.store.folder import DataFolder
-from sirrd.store.inspection import Guarded, inspect
-from sirrd.store.sqlite import SqliteStore
-from sirrd.store.unnamed import NO_WAL, VERSIONS_AT, write_all
+from sirrd.store.sqlite.backup import copy, refuse_own, settle, sync, translated
+from sirrd.store.sqlite.connections import SIDE_FILES, options_to_read
+from sirrd.store.sqlite.folder import DataFolder
+from sirrd.store.sqlite.inspection import Guarded, inspect
+from sirrd.store.sqlite.store import SqliteStore
+from sirrd.store.sqlite.unnamed import NO_WAL, VERSIONS_AT, write_all
 
 logger = logging.getLogger(__name__)
 

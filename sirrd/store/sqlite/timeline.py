@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from sirrd.clock import NANOSECONDS, Clock
 from sirrd.model import Terms
-from sirrd.store import statements
+from sirrd.store.sqlite import statements
 
 logger = logging.getLogger(__name__)
 

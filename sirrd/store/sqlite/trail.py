@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from sirrd.events import Event
 from sirrd.keyring.chain import AuditChain
-from sirrd.store import statements
-from sirrd.store.timeline import Timeline
-from sirrd.store.writer import miscounted
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.timeline import Timeline
+from sirrd.store.sqlite.writer import miscounted
 
 
 class ChainedTrail:

@@ -17,8 +17,8 @@ import aiosqlite
 
 from sirrd.errors import BadFolder
 from sirrd.keyring.masters import MasterKeys
-from sirrd.store.inspection import Guarded, drop_statistics, inspect, is_sound
-from sirrd.store.migrate import migrate
+from sirrd.store.sqlite.inspection import Guarded, drop_statistics, inspect, is_sound
+from sirrd.store.sqlite.migrate import migrate
 
 logger = logging.getLogger(__name__)
 

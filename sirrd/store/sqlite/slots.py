@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from sirrd.errors import Unavailable
 from sirrd.keyring.forms import ERASED_SALT
-from sirrd.store import statements
-from sirrd.store.writer import Transaction, miscounted
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.writer import Transaction, miscounted
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from sirrd.errors import BadFolder
 from sirrd.keyring.forms import key_id_of
-from sirrd.store import statements
-from sirrd.store.connections import options_to_read
-from sirrd.store.inspection import Guarded, inspect
-from sirrd.store.migrate import migrations
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.connections import options_to_read
+from sirrd.store.sqlite.inspection import Guarded, inspect
+from sirrd.store.sqlite.migrate import migrations
 
 
 class Needs(NamedTuple):

@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from sirrd.errors import BackupError
-from sirrd.store.connections import SIDE_FILES
-from sirrd.store.inspection import Guarded
-from sirrd.store.migrate import APPLICATION_ID
+from sirrd.store.sqlite.connections import SIDE_FILES
+from sirrd.store.sqlite.inspection import Guarded
+from sirrd.store.sqlite.migrate import APPLICATION_ID
 
 _PIECE_BYTES: Final = 1 << 20
 _HEAD_BYTES: Final = 100

@@ -1,7 +1,7 @@
 """Brings a SQLite database to the newest schema, one transaction per step.
 
-The files `schema/NNNN_name.sql` are numbered without gaps and never change once released; `PRAGMA user_version` says
-how many of them a database has had.
+The files `store/schema/sqlite/NNNN_name.sql` are numbered without gaps and never change once released;
+`PRAGMA user_version` says how many of them a database has had.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ APPLICATION_ID: Final = 0x73697272  # "sirr"
 @functools.cache
 def migrations() -> list[str]:
     """Return the scripts in their order."""
-    folder = resources.files("sirrd.store").joinpath("schema")
+    folder = resources.files("sirrd.store").joinpath("schema", "sqlite")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     return [file.read_text(encoding="utf-8") for file in files]
 

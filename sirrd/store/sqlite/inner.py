@@ -19,7 +19,7 @@ from sirrd.keyring.inner import Generation, InnerKeys
 from sirrd.keyring.masters import MasterKeys
 from sirrd.keyring.ring import Keyring
 from sirrd.model import Caller
-from sirrd.store.trail import ChainedTrail
+from sirrd.store.sqlite.trail import ChainedTrail
 
 Execute = Callable[[str, Sequence[Any] | Mapping[str, Any]], sqlite3.Cursor]
 _OLDER: Final = "SELECT generation, sealed, ended_at, moving FROM older_inner_keys"

@@ -34,8 +34,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from sirrd.errors import Busy, Unavailable
 from sirrd.events import Event
 from sirrd.memory import Memory
-from sirrd.store.connections import checkpoint
-from sirrd.store.health import Health
+from sirrd.store.sqlite.connections import checkpoint
+from sirrd.store.sqlite.health import Health
 
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)

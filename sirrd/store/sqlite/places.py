@@ -13,11 +13,11 @@ from sirrd.errors import Unreadable
 from sirrd.keyring.inner import Names
 from sirrd.keyring.ring import Keyring
 from sirrd.model import BareKey, Identity, Plaintext, Target
-from sirrd.store import statements
-from sirrd.store.attempts import Attempts
-from sirrd.store.queries import only
-from sirrd.store.statements import Row
-from sirrd.store.writer import Transaction
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.attempts import Attempts
+from sirrd.store.sqlite.queries import only
+from sirrd.store.sqlite.statements import Row
+from sirrd.store.sqlite.writer import Transaction
 
 
 class Places:

@@ -22,9 +22,10 @@ from sirrd.keyring.forms import generation_of
 from sirrd.keyring.inner import Names
 from sirrd.keyring.ring import Keyring
 from sirrd.model import BareKey, Identity, Metadata, Target
-from sirrd.store import Page, statements
-from sirrd.store.connections import connect_look_up, connect_reader
-from sirrd.store.timeline import Timeline
+from sirrd.store import Page
+from sirrd.store.sqlite import statements
+from sirrd.store.sqlite.connections import connect_look_up, connect_reader
+from sirrd.store.sqlite.timeline import Timeline
 
 logger = logging.getLogger(__name__)
 
