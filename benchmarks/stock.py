@@ -19,7 +19,7 @@ from benchmarks.client import VALUE
 from sirrd.assembly import deaddrop_of
 from sirrd.clock import NANOSECONDS, SystemClock
 from sirrd.config import Settings
-from sirrd.deaddrop import DeadDrop
+from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.model import Caller, Draft, Plaintext
 from sirrd.store.sqlite import writer

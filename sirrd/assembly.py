@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from sirrd.clock import Clock
 from sirrd.config import Settings
-from sirrd.deaddrop import DeadDrop
+from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import Entropy
 from sirrd.errors import StorageError
 from sirrd.keyring.masters import MasterKeys, parse_master_keys

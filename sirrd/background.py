@@ -10,7 +10,7 @@ import math
 from collections.abc import AsyncIterator
 from typing import Final
 
-from sirrd.deaddrop import DeadDrop
+from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.errors import StorageError
 from sirrd.model import Caller
 

@@ -20,7 +20,7 @@ from typing import Final, NoReturn
 from sirrd.assembly import deaddrop_of
 from sirrd.clock import SystemClock
 from sirrd.config import Settings
-from sirrd.deaddrop import DeadDrop
+from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadFolder, BadSetting, FolderInUse, NoNewerKey, Unreadable, WrongKey
 from sirrd.keyring.forms import KEY_BYTES

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sirrd.clock import NANOSECONDS
 from sirrd.config import Settings
-from sirrd.deaddrop import DeadDrop
+from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness

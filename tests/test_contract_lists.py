@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from sirrd.deaddrop import LIST_BATCH
+from sirrd.deaddrop.usecases import LIST_BATCH
 from tests.conftest import NOW, Daemon
 
 LISTS: Final = ["/secrets", "/orgs/acme/secrets"]

@@ -423,7 +423,7 @@ async def test_options_of_the_root_needs_no_page(start: Start) -> None:
 
 async def test_a_list_that_fails_midway_is_no_json(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list whose storage fails after its first bytes is broken off, and what came of it is no JSON."""
-    monkeypatch.setattr("sirrd.deaddrop.LIST_BATCH", 2)
+    monkeypatch.setattr("sirrd.deaddrop.usecases.LIST_BATCH", 2)
     for _ in range(5):
         await daemon.put()
 

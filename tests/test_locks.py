@@ -6,10 +6,11 @@ import hashlib
 
 import pytest
 
-from sirrd import locks
+from sirrd.deaddrop import locks
+from sirrd.deaddrop.locks import Guesses, opens
 from sirrd.errors import ProofMismatch, ProofRequired, TooManyProofs
-from sirrd.locks import Guesses, opens, refuse
 from sirrd.model import Proof
+from sirrd.store import refuse
 from tests.conftest import NOW
 
 PROOF = Proof(bytes(range(32)))

@@ -7,12 +7,24 @@ the audit row of every transition in the same transaction (I3). Above it nobody 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from sirrd.errors import ProofRequired
 from sirrd.events import Event
 from sirrd.keyring.masters import MasterKeys
-from sirrd.locks import Unlock, refuse
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms
+
+Unlock: TypeAlias = Callable[[bytes, str, int], None]
+"""Is given a lock, the fingerprint of the secret and seconds of the store's time; raises `SecretError` to refuse."""
+
+
+def refuse(lock: bytes, fingerprint: str, now: int) -> None:  # noqa: ARG001 - an `Unlock`
+    """Let nobody pass: nothing was shown.
+
+    Raises:
+        ProofRequired: Always.
+    """
+    raise ProofRequired(fingerprint)
 
 
 class Page(NamedTuple):

@@ -36,7 +36,7 @@ from hypothesis.stateful import (
 )
 
 from sirrd.background import tick
-from sirrd.deaddrop import DeadDrop
+from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import NoNewerKey, SirrdError
 from sirrd.events import Action

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sirrd.deaddrop import ID_BYTES
+from sirrd.deaddrop.usecases import ID_BYTES
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import SecretError
 from sirrd.keyring.forms import SALT_BYTES

@@ -40,10 +40,9 @@ from sirrd.events import Action, Event
 from sirrd.keyring.forms import generation_of
 from sirrd.keyring.masters import MasterKeys
 from sirrd.keyring.ring import Keyring, SealedRecord
-from sirrd.locks import Unlock, refuse
 from sirrd.memory import Memory
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms, Unset
-from sirrd.store import Page
+from sirrd.store import Page, Unlock, refuse
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.attempts import FOREVER, Attempts, Known
 from sirrd.store.sqlite.connections import (

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from sirrd import policy
+from sirrd.deaddrop.locks import Guesses
 from sirrd.entropy import Entropy
 from sirrd.errors import (
     AttemptOver,
@@ -34,7 +35,6 @@ from sirrd.errors import (
 )
 from sirrd.events import Action, Tally
 from sirrd.keyring.masters import MasterKeys
-from sirrd.locks import Guesses
 from sirrd.model import Amendment, Attempt, Caller, Draft, Identity, Metadata, Opened, Plaintext, Proof, Target, Unset
 from sirrd.store import Page, Store
 

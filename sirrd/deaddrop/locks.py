@@ -10,26 +10,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import deque
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from sirrd.errors import ProofMismatch, ProofRequired, TooManyProofs
 from sirrd.model import Proof
+from sirrd.store import Unlock
 
 MAX_WRONG: Final = 10
 WINDOW_SECONDS: Final = 60
 _SWEEP_AT: Final = 1024
-Unlock: TypeAlias = Callable[[bytes, str, int], None]
-"""Is given a lock, the fingerprint of the secret and seconds of the store's time; raises `SecretError` to refuse."""
-
-
-def refuse(lock: bytes, fingerprint: str, now: int) -> None:  # noqa: ARG001 - an `Unlock`
-    """Let nobody pass: nothing was shown.
-
-    Raises:
-        ProofRequired: Always.
-    """
-    raise ProofRequired(fingerprint)
 
 
 class Guesses:

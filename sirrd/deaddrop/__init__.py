@@ -1,0 +1,1 @@
+"""Dead drops and org secrets: what can be done with them, and who may pass their locks."""
