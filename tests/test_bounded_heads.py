@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from sirrd.http import texts
+from sirrd.http.pages import texts
 from sirrd.http.peers import MOST_MEMBERS, Peers
 from tests.conftest import API_KEY, Daemon, Start
 from tests.test_contract_raw import ask

@@ -18,7 +18,8 @@ import httpx
 import pytest
 
 from sirrd.errors import RateLimited
-from sirrd.http import assets, problems
+from sirrd.http import problems
+from sirrd.http.pages import assets
 from sirrd.store.sqlite.folder import DATABASE
 from tests.conftest import Daemon, Start
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from sirrd.http import assets
+from sirrd.http.pages import assets
 from tests.conftest import Daemon, Start
 from tests.test_contract_raw import BEARER, ask, reads_of
 

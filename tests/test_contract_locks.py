@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from sirrd.http.texts.en import ENGLISH
+from sirrd.http.pages.texts.en import ENGLISH
 from sirrd.model import Caller
 from tests.conftest import MASTER_KEY, Daemon, SetClock, Start
 from tests.test_contract_life import EVERY_FORM, put

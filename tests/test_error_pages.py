@@ -8,8 +8,8 @@ from typing import Final
 
 import pytest
 
-from sirrd.http import html
-from sirrd.http.texts import LANGUAGES
+from sirrd.http.pages import html
+from sirrd.http.pages.texts import LANGUAGES
 from tests.conftest import Daemon, Start
 from tests.test_contract_browser import Seen, is_harmless
 from tests.test_contract_raw import ask

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sirrd.errors import RateLimited
-from sirrd.http import assets, limiter, openapi
+from sirrd.http import limiter, openapi
 from sirrd.http.limiter import UNLIMITED, Allowance
+from sirrd.http.pages import assets
+from sirrd.http.pages.texts.en import ENGLISH
 from sirrd.http.routes import RESOURCES, Routes
-from sirrd.http.texts.en import ENGLISH
 from tests.conftest import API_KEY, Daemon, Launch, SetClock, Start, running, settings_for
 from tests.parts import put
 from tests.test_contract_peers import OWN, TRUSTING, seen_from

@@ -13,7 +13,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sirrd import __version__
 from sirrd.errors import BadField
-from sirrd.http import assets, edge, html, openapi, prose, wire
+from sirrd.http import edge, openapi, prose, wire
+from sirrd.http.pages import assets, html
 from sirrd.http.routes import RESOURCES
 from sirrd.model import is_key, is_org
 from tests.conftest import Daemon, Start

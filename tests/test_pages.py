@@ -12,14 +12,14 @@ from typing import Any, Final
 import pytest
 
 from sirrd.config import Settings
-from sirrd.http import assets, html, problems
-from sirrd.http.texts import LANGUAGES, Notices, Words
-from sirrd.http.texts.en import ENGLISH
+from sirrd.http.pages import assets, html, notices
+from sirrd.http.pages.texts import LANGUAGES, Notices, Words
+from sirrd.http.pages.texts.en import ENGLISH
 from tests.conftest import Daemon, Start
 from tests.parts import ROOT
 
 MOST_BYTES: Final = 40_000
-HTTP: Final = ROOT / "sirrd" / "http"
+PAGES: Final = ROOT / "sirrd" / "http" / "pages"
 IMPORTED: Final = re.compile(r'^import .* from "\./(\w+\.mjs)";$', re.MULTILINE)
 LOCK: Final = "0" * 64
 
@@ -67,7 +67,7 @@ async def test_a_whole_page_is_below_40_kb(start: Start, tag: str) -> None:
 
 def test_files_are_served_without_comments() -> None:
     """Whole lines of them and the indentation are left out, which are no part of anything else, and nothing besides."""
-    for path in (HTTP / "static").iterdir():
+    for path in (PAGES / "static").iterdir():
         lines = path.read_text(encoding="utf-8").splitlines()
         assert [line for line in lines if line.count("`") % 2] == [], f"{path.name}: a text over several lines"
         comments = [line for line in lines if line.strip().startswith(("//", "/*"))]
@@ -122,7 +122,7 @@ async def test_a_page_varies_by_language_and_by_origin(start: Start) -> None:
 
 def test_files_name_nobody_else() -> None:
     """No file loads or names anything elsewhere, has a style or handler in its markup, or a text of its own."""
-    for path in [*(HTTP / "static").iterdir(), *(HTTP / "templates").iterdir()]:
+    for path in [*(PAGES / "static").iterdir(), *(PAGES / "templates").iterdir()]:
         text = path.read_text(encoding="utf-8")
         named = set(re.findall(r"https?://[^\s\"')]+", text)) - {"http://www.w3.org/2000/svg"}
         assert named == set(), path.name
@@ -245,7 +245,7 @@ def test_every_language_fills_in_the_same(tag: str) -> None:
 
 def test_every_text_is_used() -> None:
     """A text that no page shows is not kept."""
-    sources = [*HTTP.glob("*.py"), *(HTTP / "static").glob("*.mjs"), *(HTTP / "templates").iterdir()]
+    sources = [*PAGES.glob("*.py"), *(PAGES / "static").glob("*.mjs"), *(PAGES / "templates").iterdir()]
     used = "\n".join(path.read_text(encoding="utf-8") for path in sources)
     for name in {member.name for member in fields(Words)} | {member.name for member in fields(Notices)}:
         assert re.search(rf"\$\{{?{name}\b|words\.{name}\b|notices\.{name}\b|[\"']{name}[\"']", used), name
@@ -336,7 +336,7 @@ async def test_every_page_offers_every_language(daemon: Daemon) -> None:
 
 def test_every_problem_has_a_notice() -> None:
     """What the net makes of an exception is a notice that there is."""
-    assert set(problems._NOTICES.values()) <= {member.name for member in fields(Notices)}
+    assert set(notices.NOTICES.values()) <= {member.name for member in fields(Notices)}
 
 
 def test_templates_are_filled_with_escaped_texts() -> None:

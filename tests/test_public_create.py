@@ -19,8 +19,8 @@ import pytest
 from sirrd import cli
 from sirrd.http.context import Context
 from sirrd.http.limiter import CREATION, Allowance
+from sirrd.http.root.secrets import create
 from sirrd.http.routes import Routes
-from sirrd.http.secrets import create
 from sirrd.model import MAX_TTL_SECONDS
 from tests.conftest import API_KEY, NOW, Daemon, Launch, SetClock, Start, running, settings_for
 from tests.parts import ask as asked_of

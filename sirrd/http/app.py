@@ -23,7 +23,9 @@ from sirrd.http.context import Context, Readiness
 from sirrd.http.cors import Cors
 from sirrd.http.edge import Edge, Net
 from sirrd.http.hosts import Hosts
+from sirrd.http.pages import notices
 from sirrd.http.peers import Peers
+from sirrd.http.problems import Problems
 from sirrd.http.routes import Routes
 from sirrd.log import RequestLog, default_format, stderr
 from sirrd.memory import Memory
@@ -109,10 +111,11 @@ def create_app(
     served: ASGIApp = routes
     if settings.rate_limit_per_second is not None or settings.public_create:
         served = _limited(routes, settings, monotonic)
-    served = Net(served)
+    problems = Problems(notices.present)
+    served = Net(served, problems)
     if settings.cors_origins:
         served = Cors(served, origins=settings.cors_origins)
-    hosts = Hosts(meant=settings.meant_hosts, peers=context.peers)
+    hosts = Hosts(meant=settings.meant_hosts, peers=context.peers, problems=problems)
     served = Edge(served, hosts=hosts, peers=context.peers, log=log, clock=clock, entropy=entropy)
     return Application(served, lifespan=lifespan)
 

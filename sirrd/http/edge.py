@@ -12,10 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sirrd.clock import Clock
 from sirrd.entropy import Entropy
-from sirrd.http import problems
 from sirrd.http.context import Trace
 from sirrd.http.hosts import Hosts
 from sirrd.http.peers import Peers
+from sirrd.http.problems import Problems
 from sirrd.log import RequestLine, RequestLog
 
 logger = logging.getLogger(__name__)
@@ -92,8 +92,9 @@ def _completed(headers: Sequence[tuple[bytes, bytes]], request_id: str) -> list[
 class Net:
     """Answers exceptions: those of the table, and what nobody expected. Below it nothing needs a `try`."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, problems: Problems) -> None:
         self._app = app
+        self._problems = problems
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -103,11 +104,11 @@ class Net:
             # Nobody is left to be answered.
             pass
         except Exception as error:
-            answer = problems.solve(scope, error)
+            answer = self._problems.solve(scope, error)
             trace: Trace = scope["state"]["trace"]
             if answer is None:
                 logger.exception("a request failed", extra={"fields": {"request_id": trace.request_id}})
-                answer = problems.crashed(scope)
+                answer = self._problems.crashed(scope)
             if not trace.status:
                 await answer(scope, receive, send)
             # Where part of an answer is out, ending here without its last chunk breaks the connection.

@@ -13,9 +13,9 @@ from starlette.types import Scope
 
 from sirrd import hosts
 from sirrd.errors import BadHost, WrongHost
-from sirrd.http import problems
 from sirrd.http.context import State
 from sirrd.http.peers import Peers, fields
+from sirrd.http.problems import Problems
 from sirrd.http.wire import Answer
 
 logger = logging.getLogger(__name__)
@@ -32,9 +32,11 @@ class Hosts:
     Args:
         meant: The names that mean it, beside those of loopback; None: any.
         peers: Tells by what name a request came.
+        problems: Answers what is refused.
     """
 
-    def __init__(self, *, meant: frozenset[str] | None, peers: Peers) -> None:
+    def __init__(self, *, meant: frozenset[str] | None, peers: Peers, problems: Problems) -> None:
+        self._problems = problems
         self._meant = meant
         self._peers = peers
         self._told_in = -1
@@ -45,7 +47,7 @@ class Hosts:
             self._check(scope)
         except (BadHost, WrongHost) as error:
             scope["state"]["trace"].is_meant = False
-            return problems.solve(scope, error)
+            return self._problems.solve(scope, error)
         return None
 
     def _check(self, scope: Scope) -> None:

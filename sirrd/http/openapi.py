@@ -13,9 +13,10 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from sirrd import __version__
-from sirrd.http import assets, edge, html, prose, texts, wire
+from sirrd.http import edge, prose, wire
 from sirrd.http.context import Request
 from sirrd.http.hosts import FOR_ANYONE
+from sirrd.http.pages import assets, html, texts
 
 Json = dict[str, Any]
 

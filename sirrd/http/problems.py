@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
 
 from starlette.types import Scope
 
 from sirrd import errors
 from sirrd.errors import SirrdError
 from sirrd.events import Action
-from sirrd.http import accept, html
 from sirrd.http.context import State
 from sirrd.http.wire import Answer, Header, as_json
 from sirrd.model import Caller
@@ -27,6 +27,28 @@ class Problem(NamedTuple):
 
     status: int
     text: str
+
+
+class Solution(NamedTuple):
+    """What is answered to an exception, in no form yet.
+
+    Attributes:
+        status: The HTTP status.
+        text: One sentence.
+        code: By which programs know it.
+        field: Which field of the body is meant, or None.
+        headers: Beside those of every answer.
+    """
+
+    status: int
+    text: str
+    code: str
+    field: str | None
+    headers: list[Header]
+
+
+Presenter: TypeAlias = Callable[[Scope, Solution], Answer]
+"""Gives a solution its form: JSON, or a page for a person."""
 
 
 TABLE: Final[dict[type[SirrdError], Problem]] = {
@@ -75,32 +97,40 @@ _COUNTED: Final[dict[type[SirrdError], Action]] = {
 }
 
 
-def solve(scope: Scope, error: Exception) -> Answer | None:
-    """Return the answer to an exception of ours, and count what a stranger tried; None if nobody expected it."""
-    if not isinstance(error, SirrdError) or type(error) not in TABLE:
-        return None
-    state: State = scope["state"]
-    trace = state["trace"]
-    if (action := _COUNTED.get(type(error))) is not None:
-        state["drop"].note(action, by=Caller("anonymous", trace.address))
-    if isinstance(error, errors.SecretError):
-        trace.fingerprint = error.fingerprint
-    problem = TABLE[type(error)]
-    field = error.field if isinstance(error, errors.BadField) else None
-    return _present(scope, problem.status, str(error) or problem.text, error.code, field, _headers(error))
+class Problems:
+    """Answers exceptions.
+
+    Args:
+        present: Gives the answers their form.
+    """
+
+    def __init__(self, present: Presenter) -> None:
+        self._present = present
+
+    def solve(self, scope: Scope, error: Exception) -> Answer | None:
+        """Return the answer to an exception of ours, and count what a stranger tried; None if nobody expected it."""
+        if not isinstance(error, SirrdError) or type(error) not in TABLE:
+            return None
+        state: State = scope["state"]
+        trace = state["trace"]
+        if (action := _COUNTED.get(type(error))) is not None:
+            state["drop"].note(action, by=Caller("anonymous", trace.address))
+        if isinstance(error, errors.SecretError):
+            trace.fingerprint = error.fingerprint
+        problem = TABLE[type(error)]
+        field = error.field if isinstance(error, errors.BadField) else None
+        solution = Solution(problem.status, str(error) or problem.text, error.code, field, _headers(error))
+        return self._present(scope, solution)
+
+    def crashed(self, scope: Scope) -> Answer:
+        """Answer what nobody expected."""
+        return self._present(scope, Solution(CRASHED.status, CRASHED.text, CRASHED_CODE, None, []))
 
 
-def crashed(scope: Scope) -> Answer:
-    """Answer what nobody expected."""
-    return _present(scope, CRASHED.status, CRASHED.text, CRASHED_CODE, None, [])
-
-
-def _is_page(scope: Scope) -> bool:
-    """Tell whether a person, rather than a program, waits for the answer."""
-    path: str = scope["path"]
-    state: State = scope["state"]
-    pages = state["context"].pages
-    return (path.startswith("/s/") and pages != "off") or (path == "/" and pages == "all")
+def as_problem(solution: Solution) -> Answer:
+    """Return the answer for a program: JSON."""
+    named = {} if solution.field is None else {"field": solution.field}
+    return as_json(solution.status, {"error": solution.text, "code": solution.code} | named, solution.headers)
 
 
 def _headers(error: SirrdError) -> list[Header]:
@@ -115,40 +145,3 @@ def _headers(error: SirrdError) -> list[Header]:
     if isinstance(error, errors.BodyStalled):
         return [(b"connection", b"close")]
     return []
-
-
-def _present(scope: Scope, status: int, text: str, code: str, field: str | None, headers: list[Header]) -> Answer:
-    if _is_page(scope):
-        # What crashed after a claim has spent a read.
-        name = "lost" if code == CRASHED_CODE and scope["method"] == "POST" else _NOTICES.get(code, "refused")
-        return html.notice(scope, status, name, headers)
-    state: State = scope["state"]
-    if state["context"].pages != "off":
-        headers = [*headers, (b"vary", b"Accept")]
-        if accept.prefers_page(scope):
-            # Whoever opens a path for programs in a browser: what is said of links would lead them astray.
-            name = "lost" if code == CRASHED_CODE else _NOTICES_ELSEWHERE.get(code, "nowhere")
-            return html.notice(scope, status, name, headers)
-    return as_json(status, {"error": text, "code": code} | ({} if field is None else {"field": field}), headers)
-
-
-_NOTICES: Final[dict[str, str]] = {
-    errors.NoRoute.code: "incomplete",
-    errors.BadPath.code: "incomplete",
-    errors.Gone.code: "gone",
-    errors.Sealed.code: "sealed",
-    errors.ProofRequired.code: "needs_script",
-    errors.RateLimited.code: "limited",
-    errors.TooManyRepeats.code: "limited",
-    errors.AttemptOver.code: "over",
-    errors.ForeignRequest.code: "foreign",
-    errors.BadHost.code: "elsewhere",
-    errors.WrongHost.code: "elsewhere",
-    errors.Unreadable.code: "unreadable",
-    errors.Busy.code: "unavailable",
-    errors.Unavailable.code: "unavailable",
-}
-"""Which notice of `texts` a page shows instead of a code."""
-
-_NOTICES_ELSEWHERE: Final = {code: name for code, name in _NOTICES.items() if name not in {"incomplete", "foreign"}}
-"""The same where the path is no page's."""

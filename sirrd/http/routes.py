@@ -11,9 +11,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sirrd.config import Pages
 from sirrd.errors import BadPath, MethodNotAllowed, NoRoute
-from sirrd.http import assets, create, openapi, operator, reveal, secrets
+from sirrd.http import openapi
 from sirrd.http.context import Request
+from sirrd.http.pages import assets, create, reveal
 from sirrd.http.peers import fields
+from sirrd.http.root import operator, secrets
 from sirrd.http.wire import Answer
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from playwright.sync_api import Page
 
-from sirrd.http.texts import LANGUAGES
-from sirrd.http.texts.en import ENGLISH
+from sirrd.http.pages.texts import LANGUAGES
+from sirrd.http.pages.texts.en import ENGLISH
 from tests.browser.conftest import API_KEY, Site, chromium, site_with
 
 WIDE: Final = {"width": 760, "height": 600}

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Route
 
-from sirrd.http.texts.en import ENGLISH
+from sirrd.http.pages.texts.en import ENGLISH
 from tests.browser.conftest import API_KEY, Site, Visit, Visitor, site_with
 from tests.parts import PATIENCE_SECONDS
 from tests.relay import Asked, Loses, Relay, relay

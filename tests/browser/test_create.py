@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Dialog, Page, Route
 
-from sirrd.http.texts import LANGUAGES
-from sirrd.http.texts.en import ENGLISH
+from sirrd.http.pages.texts import LANGUAGES
+from sirrd.http.pages.texts.en import ENGLISH
 from sirrd.link import Content, Link, open_sealed
 from tests.browser.conftest import API_KEY, INSECURE_HOST, Gate, Site, Visit, Visitor, site_with
 from tests.parts import ask

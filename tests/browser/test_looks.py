@@ -10,8 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page
 
-from sirrd.http.texts import LANGUAGES
-from sirrd.http.texts.en import ENGLISH
+from sirrd.http.pages.texts import LANGUAGES
+from sirrd.http.pages.texts.en import ENGLISH
 from tests.browser.conftest import API_KEY, Site, Visit, Visitor, site_with
 
 DESKTOP: Final[dict[str, Any]] = {}

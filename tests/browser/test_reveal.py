@@ -9,8 +9,8 @@ from typing import Any, Final
 import pytest
 from playwright.sync_api import Error, Route
 
-from sirrd.http.texts import LANGUAGES
-from sirrd.http.texts.en import ENGLISH
+from sirrd.http.pages.texts import LANGUAGES
+from sirrd.http.pages.texts.en import ENGLISH
 from sirrd.link import Content, Link
 from tests.browser.conftest import API_KEY, INSECURE_HOST, Gate, Site, Visit, Visitor
 from tests.parts import ask

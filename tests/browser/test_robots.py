@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from sirrd.http.texts.en import ENGLISH
+from sirrd.http.pages.texts.en import ENGLISH
 from tests.browser.conftest import Site, Visit
 
 SCANNER = "Mozilla/5.0 (compatible; LinkPreview/1.0; +https://preview.example)"

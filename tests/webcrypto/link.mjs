@@ -2,7 +2,7 @@
 // answers: {"open": {fragment, passphrase, value}}, {"seal": {fragment, passphrase, name, type, data}} or
 // {"make": {needsPassphrase, times}}; bytes are hex, answers also hold the proof in base64url and the lock in hex.
 
-import * as link from "../../sirrd/http/static/link.mjs";
+import * as link from "../../sirrd/http/pages/static/link.mjs";
 
 const toHex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 const fromHex = (text) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));

@@ -1,7 +1,7 @@
 // QR codes of texts, as the page makes them. Reads a JSON array of texts from standard input and writes the answers:
 // rows of 0 and 1, or one row with the name of an error.
 
-import { qr } from "../../sirrd/http/static/qr.mjs";
+import { qr } from "../../sirrd/http/pages/static/qr.mjs";
 
 function answer(text) {
   try {

@@ -7,13 +7,13 @@ from typing import Final
 
 from starlette.types import Scope
 
+from sirrd.http.pages.texts.de import GERMAN
+from sirrd.http.pages.texts.en import ENGLISH
+from sirrd.http.pages.texts.es import SPANISH
+from sirrd.http.pages.texts.fr import FRENCH
+from sirrd.http.pages.texts.words import Notice, Notices, Words
+from sirrd.http.pages.texts.zh import CHINESE
 from sirrd.http.peers import fields
-from sirrd.http.texts.de import GERMAN
-from sirrd.http.texts.en import ENGLISH
-from sirrd.http.texts.es import SPANISH
-from sirrd.http.texts.fr import FRENCH
-from sirrd.http.texts.words import Notice, Notices, Words
-from sirrd.http.texts.zh import CHINESE
 
 __all__ = ["LANGUAGES", "PARAMETER", "Notice", "Notices", "Words", "chosen"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sirrd.http.texts.words import Notice, Notices, Words
+from sirrd.http.pages.texts.words import Notice, Notices, Words
 
 SPANISH = Words(
     tag="es",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import Final
 
-from sirrd.http import html, texts
 from sirrd.http.context import Request
-from sirrd.http.texts import Words
+from sirrd.http.pages import html, texts
+from sirrd.http.pages.texts import Words
 from sirrd.http.wire import Answer
 
 _MINUTE: Final = 60

@@ -10,9 +10,10 @@ from html import escape
 
 from sirrd.errors import Sealed
 from sirrd.events import Action
-from sirrd.http import auth, guards, html, texts, wire
+from sirrd.http import auth, guards, wire
 from sirrd.http.context import Request
-from sirrd.http.texts import Words
+from sirrd.http.pages import html, texts
+from sirrd.http.pages.texts import Words
 from sirrd.http.wire import Answer
 from sirrd.model import ATTEMPT_BYTES, Identity, Metadata
 

@@ -12,9 +12,9 @@ from typing import Final
 
 from starlette.types import Scope
 
-from sirrd.http import assets, texts
 from sirrd.http.context import State
-from sirrd.http.texts import Notice, Notices, Words
+from sirrd.http.pages import assets, texts
+from sirrd.http.pages.texts import Notice, Notices, Words
 from sirrd.http.wire import Answer, Header
 
 HEADERS: Final[tuple[Header, ...]] = (

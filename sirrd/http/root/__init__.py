@@ -1,0 +1,1 @@
+"""The paths of dead drops and org secrets, at the root."""
