@@ -131,7 +131,7 @@ def _used_up(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
 
 
 def _impatient(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("sirrd.http.wire.BODY_PROGRESS_SECONDS", 0.01)
+    patch.setattr("sirrd.http.wire.bodies.BODY_PROGRESS_SECONDS", 0.01)
 
 
 def _bug(daemon: Daemon, patch: pytest.MonkeyPatch) -> None:

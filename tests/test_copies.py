@@ -53,7 +53,7 @@ def at(instant: str, act: str) -> str:
     """Return what has something happen at an instant of a copy: before the bytes are copied, or before the name is."""
     return (
         "import os, signal\n"
-        "from sirrd.store import backup, unnamed\n"
+        "from sirrd.store.sqlite import backup, unnamed\n"
         f"module, name = {_PLACES[instant]}\n"
         "right = getattr(module, name)\n"
         "def wrong(*given):\n"
@@ -116,7 +116,7 @@ def test_a_restore_that_is_ended_changes_nothing(tmp_path: Path, kept: str, numb
     assert sirrd(tmp_path, "backup", "out/copy.db").returncode == 0
     before = (tmp_path / "data/sirrd.db").read_bytes()
     program = (
-        "import os\nfrom sirrd.store import restore\n"
+        "import os\nfrom sirrd.store.sqlite import restore\n"
         f"async def ended(*_, **__): os.kill(os.getpid(), {number})\n"
         "restore._clean = ended\n"
     )

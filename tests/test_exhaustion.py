@@ -35,9 +35,10 @@ GROWTH: Final = 24 * MIB
 PIPELINED_GROWTH: Final = 128 * MIB
 IMPATIENT: Final = f"""
 import sys
-from sirrd import cli, protocol, server
-from sirrd.http import wire
-wire.BODY_PROGRESS_SECONDS = {STALL_SECONDS}
+from sirrd import cli
+from sirrd.server import process as server, protocol
+from sirrd.http.wire import bodies
+bodies.BODY_PROGRESS_SECONDS = {STALL_SECONDS}
 protocol.MAX_UNREAD_BYTES = {UNREAD_BYTES}
 server._SWEEP_TICKS = 1
 sys.exit(cli.main(["serve"]))

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from sirrd.errors import Busy
-from sirrd.http import wire
+from sirrd.http.wire.bodies import read_body
 from sirrd.memory import MOST_HELD_BYTES, Memory, Quota
 from sirrd.model import Caller, Identity, Opened, Plaintext, Terms
 from sirrd.server.protocol import Protocol
@@ -114,7 +114,7 @@ async def test_bodies_that_are_read_hold_a_bounded_number_of_bytes() -> None:
     """Of many connections with half a body each those that do not fit are busy; small bodies pass."""
     memory = Memory()
     bodies = [Body(memory) for _ in range(100)]
-    reading = [asyncio.ensure_future(wire.read_body(cast("Any", body), limit=6 * MIB)) for body in bodies]
+    reading = [asyncio.ensure_future(read_body(cast("Any", body), limit=6 * MIB)) for body in bodies]
     for _ in range(6):
         for body in bodies:
             body.gets(MIB // 2)
@@ -127,7 +127,7 @@ async def test_bodies_that_are_read_hold_a_bounded_number_of_bytes() -> None:
     small = Body(memory)
     small.gets(4096)
     small.gets(4096, more=False)
-    assert len(await wire.read_body(cast("Any", small), limit=MIB)) == 8192
+    assert len(await read_body(cast("Any", small), limit=MIB)) == 8192
     for body in bodies:
         body.gets(1, more=False)
     await asyncio.gather(*reading, return_exceptions=True)
@@ -138,7 +138,7 @@ async def test_the_largest_body_is_read_alone() -> None:
     """However large the operator lets it be."""
     memory = Memory()
     body = Body(memory)
-    reading = asyncio.ensure_future(wire.read_body(cast("Any", body), limit=400 * MIB))
+    reading = asyncio.ensure_future(read_body(cast("Any", body), limit=400 * MIB))
     for _ in range(3):
         body.gets(40 * MIB)
     body.gets(1, more=False)

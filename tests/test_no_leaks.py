@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from sirrd import errors
 from sirrd.config import Settings, load
-from sirrd.http import problems, wire
+from sirrd.http import problems
+from sirrd.http.wire import drops
 from sirrd.log import CLAMPED, set_up
 from tests.conftest import API_KEY, Daemon, Start
 from tests.parts import PATIENCE_SECONDS, environment, started
@@ -181,7 +182,7 @@ def test_i6_errors_hold_literals_only() -> None:
 def test_i6_a_validation_error_hides_its_input(members: dict[str, object]) -> None:
     """I6: even where pydantic's error is shown as it is, it does not show the input."""
     with pytest.raises(ValidationError) as found:
-        wire.PutBody.model_validate(members)
+        drops.PutBody.model_validate(members)
     shown = f"{found.value} {found.value!r}"
     assert f"input_value='{VALUE}" not in shown
     assert "input_value" not in shown

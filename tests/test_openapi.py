@@ -13,9 +13,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sirrd import __version__
 from sirrd.errors import BadField
-from sirrd.http import edge, openapi, prose, wire
+from sirrd.http import edge, openapi, prose
 from sirrd.http.pages import assets, html
 from sirrd.http.routes import RESOURCES
+from sirrd.http.wire import drops, queries
 from sirrd.model import is_key, is_org
 from tests.conftest import Daemon, Start
 from tests.test_contract import PAGES, ROUTES, Case
@@ -153,7 +154,7 @@ def test_nothing_has_a_default(described: Json) -> None:
 def test_examples_are_taken(described: Json, name: str) -> None:
     """An example of a body is a body, to the daemon as well."""
     (example,) = described["components"]["schemas"][name]["examples"]
-    assert getattr(wire, name).model_validate(example).model_fields_set == set(example)
+    assert getattr(drops, name).model_validate(example).model_fields_set == set(example)
 
 
 def test_every_operation_says_who_may_by_a_known_scheme(described: Json) -> None:
@@ -293,7 +294,7 @@ def test_names_are_described_as_they_are_parsed(name: str) -> None:
 def test_cursors_are_described_as_they_are_parsed(text: str) -> None:
     """The pattern of a cursor matches what the daemon takes, and nothing else."""
     try:
-        assert wire.cursor(wire.parse_cursor(text)) == text
+        assert queries.cursor(queries.parse_cursor(text)) == text
         taken = True
     except BadField:
         taken = False

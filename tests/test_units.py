@@ -21,8 +21,8 @@ from sirrd.clock import SystemClock, elapsed_seconds
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import Unavailable
 from sirrd.events import Action, Event, Tally, neighbourhood
-from sirrd.http import wire
 from sirrd.http.context import READY_SECONDS, Readiness
+from sirrd.http.wire import drops
 from sirrd.log import RequestLine, RequestLog, default_format, set_up
 from sirrd.model import Caller, Draft, Metadata, Opened, Plaintext, Terms
 from sirrd.policy import Caps, drafted
@@ -416,9 +416,9 @@ def test_reprs_of_answers_show_nothing() -> None:
         repr(Metadata("hush", "hush", "00" * 8, terms, 0)),
         repr(Draft(Plaintext(b"hush"))),
         repr(Caller("anonymous", "hush")),
-        repr(wire.PutBody(value="hush")),
-        repr(wire.OrgPutBody(value="hush", key="hush")),
-        repr(wire.PatchBody(value="hush")),
+        repr(drops.PutBody(value="hush")),
+        repr(drops.OrgPutBody(value="hush", key="hush")),
+        repr(drops.PatchBody(value="hush")),
         repr(Event(Action.READ, NOW, ANYONE, None, "hush", "hush")),
     ):
         assert "hush" not in shown

@@ -16,7 +16,7 @@ from sirrd.errors import BadHost, WrongHost
 from sirrd.http.context import State
 from sirrd.http.peers import Peers, fields
 from sirrd.http.problems import Problems
-from sirrd.http.wire import Answer
+from sirrd.http.wire.answers import Answer
 
 logger = logging.getLogger(__name__)
 FOR_ANYONE: Final = frozenset({"/health", "/ready", "/metrics"})

@@ -13,10 +13,11 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from sirrd import __version__
-from sirrd.http import edge, prose, wire
+from sirrd.http import edge, prose
 from sirrd.http.context import Request
 from sirrd.http.hosts import FOR_ANYONE
 from sirrd.http.pages import assets, html, texts
+from sirrd.http.wire import answers, drops, queries
 
 Json = dict[str, Any]
 
@@ -32,7 +33,7 @@ ID_OR_KEY: Final = f"^({_HEX}|{_A_KEY})$"
 ORG: Final = rf"^{_NO_DOTS}[A-Za-z0-9_.\-]{{1,128}}$"
 ATTEMPT: Final = "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"
 CURSOR: Final = "^A[Q-X][A-Za-z0-9_-]{10}$"
-"""What `wire.cursor` makes: a version byte of 1, and a number below 2^63."""
+"""What `queries.cursor` makes: a version byte of 1, and a number below 2^63."""
 
 _SEGMENTS: Final[Json] = {
     "name": {
@@ -88,14 +89,14 @@ _TEXTS: Final = {
 }
 
 
-async def show(request: Request) -> wire.Answer:
+async def show(request: Request) -> answers.Answer:
     """Answer with the description."""
     return _answer(request.state["context"].peers.public_url or "/")
 
 
 @cache
-def _answer(url: str) -> wire.Answer:
-    return wire.as_json(200, description(url))
+def _answer(url: str) -> answers.Answer:
+    return answers.as_json(200, description(url))
 
 
 def description(url: str = "/") -> Json:
@@ -344,7 +345,7 @@ def _operation(
 def _list_operation(name: str, summary: str, *, org: bool) -> Json:
     answers = {"200": _json("The list, or a page of it.", "Secrets"), **_refused([400, 401, 429, 503])}
     parameters: list[Json] = [
-        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": wire.MAX_LIMIT}},
+        {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": queries.MAX_LIMIT}},
         {
             "name": "cursor",
             "in": "query",
@@ -519,9 +520,9 @@ def _schemas() -> Json:
     )
     problem = _object(error=text, code=text, field={"type": "string", "description": "Only for a bad field."})
     return {
-        "PutBody": _body(wire.PutBody),
-        "OrgPutBody": _body(wire.OrgPutBody),
-        "PatchBody": _body(wire.PatchBody),
+        "PutBody": _body(drops.PutBody),
+        "OrgPutBody": _body(drops.OrgPutBody),
+        "PatchBody": _body(drops.PatchBody),
         "Created": _object(id={"type": "string", "pattern": "^[0-9a-f]{64}$"}, url={"type": "string", "format": "uri"}),
         "CreatedInOrg": _object(key=text),
         "Opened": _object(id=text, value=text),

@@ -11,7 +11,7 @@ from sirrd import errors
 from sirrd.errors import SirrdError
 from sirrd.events import Action
 from sirrd.http.context import State
-from sirrd.http.wire import Answer, Header, as_json
+from sirrd.http.wire.answers import Answer, Header, as_json
 from sirrd.model import Caller
 
 RETRY_SECONDS: Final = b"1"

@@ -16,7 +16,7 @@ from sirrd.http.context import Request
 from sirrd.http.pages import assets, create, reveal
 from sirrd.http.peers import fields
 from sirrd.http.root import operator, secrets
-from sirrd.http.wire import Answer
+from sirrd.http.wire.answers import Answer
 
 Handler = Callable[[Request], Awaitable[ASGIApp]]
 _OPTIONS: Final = "OPTIONS"

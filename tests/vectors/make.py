@@ -11,7 +11,7 @@ from typing import Any
 
 from sirrd import link
 from sirrd.events import Action, Event
-from sirrd.http import wire
+from sirrd.http.wire import shown
 from sirrd.keyring.chain import AuditChain, joined
 from sirrd.keyring.inner import InnerKeys
 from sirrd.keyring.masters import MasterKey, MasterKeys
@@ -114,7 +114,7 @@ def attempt_vector(name: str) -> dict[str, Any]:
     return {
         "index_key": inner.index.hex(),
         "attempt": attempt.secret.hex(),
-        "header": wire.base64url(attempt.secret),
+        "header": shown.base64url(attempt.secret),
         "seq": seq,
         "lookup": record.lookup.hex(),
         "salt": record.salt.hex(),

@@ -12,7 +12,7 @@ from typing import Final
 
 from sirrd.errors import NoRoute
 from sirrd.http.context import Request
-from sirrd.http.wire import Answer, Header
+from sirrd.http.wire.answers import Answer, Header
 
 TYPES: Final = {
     ".css": b"text/css; charset=utf-8",

@@ -8,7 +8,7 @@ from typing import Final
 from sirrd.http.context import Request
 from sirrd.http.pages import html, texts
 from sirrd.http.pages.texts import Words
-from sirrd.http.wire import Answer
+from sirrd.http.wire.answers import Answer
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE

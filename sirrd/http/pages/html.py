@@ -15,7 +15,7 @@ from starlette.types import Scope
 from sirrd.http.context import State
 from sirrd.http.pages import assets, texts
 from sirrd.http.pages.texts import Notice, Notices, Words
-from sirrd.http.wire import Answer, Header
+from sirrd.http.wire.answers import Answer, Header
 
 HEADERS: Final[tuple[Header, ...]] = (
     (b"content-type", b"text/html; charset=utf-8"),

@@ -10,7 +10,7 @@ from sirrd import errors
 from sirrd.http.context import State
 from sirrd.http.pages import accept, html
 from sirrd.http.problems import CRASHED_CODE, Solution, as_problem
-from sirrd.http.wire import Answer
+from sirrd.http.wire.answers import Answer
 
 NOTICES: Final[dict[str, str]] = {
     errors.NoRoute.code: "incomplete",

@@ -10,11 +10,12 @@ from html import escape
 
 from sirrd.errors import Sealed
 from sirrd.events import Action
-from sirrd.http import auth, guards, wire
+from sirrd.http import auth, guards
 from sirrd.http.context import Request
 from sirrd.http.pages import html, texts
 from sirrd.http.pages.texts import Words
-from sirrd.http.wire import Answer
+from sirrd.http.wire import drops, shown
+from sirrd.http.wire.answers import Answer
 from sirrd.model import ATTEMPT_BYTES, Identity, Metadata
 
 _MOST_ROWS = 20
@@ -31,7 +32,7 @@ async def show(request: Request) -> Answer:
         raise Sealed(metadata.fingerprint)
     words = texts.chosen(request.scope)
     context = request.state["context"]
-    attempt = wire.base64url(context.entropy(ATTEMPT_BYTES))
+    attempt = shown.base64url(context.entropy(ATTEMPT_BYTES))
     body = _offer(metadata, words, attempt=attempt, now=context.clock.now())
     return html.page(request.scope, 200, words.reveal_title, body, module="reveal", fingerprint=metadata.fingerprint)
 
@@ -40,7 +41,7 @@ async def reveal(request: Request) -> Answer:
     """Reveal the secret, spending one read."""
     identity = Identity.drop(request.path_params["id"])
     guards.check_form(request)
-    attempt = await wire.form_attempt(request)
+    attempt = await shown.form_attempt(request)
     opened = await request.state["drop"].read(identity, by=auth.caller(request), attempt=attempt)
     words = texts.chosen(request.scope)
     value = opened.plaintext.text()
@@ -48,7 +49,7 @@ async def reveal(request: Request) -> Answer:
     # The line break after the tag, which the template has, is dropped by browsers; without it one of the value's own
     # would be.
     body = html.filled("value", words, ROWS=str(rows), VALUE=escape(value))
-    headers = [wire.REPEAT] if opened.repeats else []
+    headers = [drops.REPEAT] if opened.repeats else []
     return html.page(
         request.scope, 200, words.shown_title, body, headers, switches=False, fingerprint=opened.fingerprint
     )

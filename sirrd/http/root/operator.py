@@ -6,91 +6,92 @@ from typing import Final
 
 from sirrd import __version__
 from sirrd.errors import Busy
-from sirrd.http import auth, wire
+from sirrd.http import auth
 from sirrd.http.context import Request
+from sirrd.http.wire import answers, bodies, drops, queries
 
-_OK: Final = wire.as_json(200, {"status": "ok"})
-_READY: Final = wire.as_json(200, {"status": "ready"})
+_OK: Final = answers.as_json(200, {"status": "ok"})
+_READY: Final = answers.as_json(200, {"status": "ready"})
 _ROBOTS_TEXT: Final = b"User-agent: *\nDisallow: /\n"
-_ROBOTS: Final = wire.Answer(
+_ROBOTS: Final = answers.Answer(
     200,
     _ROBOTS_TEXT,
     [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(_ROBOTS_TEXT))],
 )
 
 
-async def secrets(request: Request) -> wire.Answer | wire.Stream:
+async def secrets(request: Request) -> answers.Answer | answers.Stream:
     """List metadata, newest first, never a value."""
     auth.operator(request)
-    query = wire.list_query(request)
+    query = queries.list_query(request)
     return await _listed(request, query, org=query.org)
 
 
-async def secrets_of_org(request: Request) -> wire.Answer | wire.Stream:
+async def secrets_of_org(request: Request) -> answers.Answer | answers.Stream:
     """List the metadata of one org."""
     auth.operator(request)
-    org = wire.org(request)
-    return await _listed(request, wire.list_query(request), org=org)
+    org = queries.org(request)
+    return await _listed(request, queries.list_query(request), org=org)
 
 
-async def _listed(request: Request, query: wire.ListQuery, *, org: str | None) -> wire.Answer | wire.Stream:
+async def _listed(request: Request, query: queries.ListQuery, *, org: str | None) -> answers.Answer | answers.Stream:
     drop = request.state["drop"]
     if request.state["context"].memory.answers.is_full:
         raise Busy
     if query.limit is None:
-        return wire.everything(drop.everything(org=org, before=query.before))
-    return wire.page(await drop.page(org=org, before=query.before, limit=query.limit))
+        return drops.everything(drop.everything(org=org, before=query.before))
+    return drops.page(await drop.page(org=org, before=query.before, limit=query.limit))
 
 
-async def prune(request: Request) -> wire.Answer:
+async def prune(request: Request) -> answers.Answer:
     """Remove what has expired."""
     caller = auth.operator(request)
-    await wire.complete(request)
+    await bodies.complete(request)
     pruned, _ = await request.state["drop"].prune(by=caller)
-    return wire.as_json(200, {"pruned": pruned})
+    return answers.as_json(200, {"pruned": pruned})
 
 
-async def prune_org(request: Request) -> wire.Answer:
+async def prune_org(request: Request) -> answers.Answer:
     """Remove what has expired in one org."""
     caller = auth.operator(request)
-    org = wire.org(request)
-    await wire.complete(request)
+    org = queries.org(request)
+    await bodies.complete(request)
     pruned, _ = await request.state["drop"].prune(org=org, by=caller)
-    return wire.as_json(200, {"pruned": pruned})
+    return answers.as_json(200, {"pruned": pruned})
 
 
-async def rotate(request: Request) -> wire.Answer:
+async def rotate(request: Request) -> answers.Answer:
     """Begin to move all records to the newest master key, and to new inner keys if asked to, or go on with it."""
     caller = auth.key_holder(request)
-    renews = wire.flag(request, "renew")
-    await wire.complete(request)
+    renews = queries.flag(request, "renew")
+    await bodies.complete(request)
     remaining = await request.state["drop"].begin_rotation(renewed_by=caller if renews else None)
     request.state["mover"].start(by=caller)
-    return wire.as_json(202, {"remaining": remaining})
+    return answers.as_json(202, {"remaining": remaining})
 
 
-async def rotation(request: Request) -> wire.Answer:
+async def rotation(request: Request) -> answers.Answer:
     """Say how many records are still under an older master key."""
     auth.key_holder(request)
-    return wire.as_json(200, {"remaining": await request.state["drop"].remaining()})
+    return answers.as_json(200, {"remaining": await request.state["drop"].remaining()})
 
 
-async def health(request: Request) -> wire.Answer:  # noqa: ARG001 - the process answers, whatever is asked
+async def health(request: Request) -> answers.Answer:  # noqa: ARG001 - the process answers, whatever is asked
     """Say that the process is alive; touches no storage."""
     return _OK
 
 
-async def ready(request: Request) -> wire.Answer:
+async def ready(request: Request) -> answers.Answer:
     """Say whether new work should come here."""
     reason = await request.state["context"].readiness.reason_against(request.state["drop"])
-    return _READY if reason is None else wire.as_json(503, {"status": "unavailable", "reason": reason})
+    return _READY if reason is None else answers.as_json(503, {"status": "unavailable", "reason": reason})
 
 
-async def version(request: Request) -> wire.Answer:
+async def version(request: Request) -> answers.Answer:
     """Name the release, and what a client has to know: what is too long, and whether a read may be repeated."""
     context = request.state["context"]
     strangers = context.stranger_caps
-    return wire.as_json(
+    return answers.as_json(
         200,
         {
             "name": "sirrd",
@@ -104,6 +105,6 @@ async def version(request: Request) -> wire.Answer:
     )
 
 
-async def robots(request: Request) -> wire.Answer:  # noqa: ARG001 - see health
+async def robots(request: Request) -> answers.Answer:  # noqa: ARG001 - see health
     """Ask robots to stay away."""
     return _ROBOTS

@@ -8,81 +8,82 @@ from __future__ import annotations
 from typing import Final
 
 from sirrd.errors import BadAttempt
-from sirrd.http import auth, guards, wire
+from sirrd.http import auth, guards
 from sirrd.http.context import Request
+from sirrd.http.wire import answers, bodies, drops, queries, shown
 from sirrd.model import BareKey, Caller, Identity, Target, looks_like_id
 
-_RECEIVED: Final = wire.as_json(200, {"received": True})
+_RECEIVED: Final = answers.as_json(200, {"received": True})
 
 
-async def create(request: Request) -> wire.Answer:
+async def create(request: Request) -> answers.Answer:
     """Store a dead drop."""
     caller, context = auth.creator(request), request.state["context"]
-    draft = await wire.draft(request, limit=context.body_limit_of(caller))
+    draft = await drops.draft(request, limit=context.body_limit_of(caller))
     stored = await request.state["drop"].drop(draft, by=caller)
     url = f"{context.peers.base_url(request.scope)}/s/{stored.name}"
-    return wire.as_strings(201, stored.fingerprint, id=stored.name, url=url)
+    return drops.as_strings(201, stored.fingerprint, id=stored.name, url=url)
 
 
-async def create_in_org(request: Request) -> wire.Answer:
+async def create_in_org(request: Request) -> answers.Answer:
     """Store an org secret."""
     caller = auth.operator(request)
-    org = wire.org(request)
-    key, draft = await wire.org_draft(request)
+    org = queries.org(request)
+    key, draft = await drops.org_draft(request)
     stored = await request.state["drop"].put(Identity.in_org(org, key), draft, by=caller)
-    return wire.as_strings(201, stored.fingerprint, key=stored.name)
+    return drops.as_strings(201, stored.fingerprint, key=stored.name)
 
 
-async def read(request: Request) -> wire.Answer:
+async def read(request: Request) -> answers.Answer:
     """Reveal a secret, spending one read."""
     caller, target = _asked(request)
     guards.check_read(request, target)
-    proof, attempt = wire.proof(request), wire.attempt(request)
-    if wire.has_body(request):
-        await wire.complete(request)
+    proof, attempt = shown.proof(request), shown.attempt(request)
+    if bodies.has_body(request):
+        await bodies.complete(request)
     opened = await request.state["drop"].read(target, by=caller, proof=proof, attempt=attempt)
     name = "key" if "org" in request.path_params else "id"
-    return wire.opened(opened, name)
+    return drops.opened(opened, name)
 
 
-async def received(request: Request) -> wire.Answer:
+async def received(request: Request) -> answers.Answer:
     """Erase what an attempt has left, since its reader has the value; the answer is always the same."""
     _, target = _asked(request)
-    attempt = wire.attempt(request)
+    attempt = shown.attempt(request)
     if attempt is None:
         raise BadAttempt
-    await wire.complete(request)
+    await bodies.complete(request)
     await request.state["drop"].received(target, attempt)
     return _RECEIVED
 
 
-async def peek(request: Request) -> wire.Answer:
+async def peek(request: Request) -> answers.Answer:
     """Describe a secret in headers, spending nothing."""
     caller, target = _asked(request)
     metadata = await request.state["drop"].peek(target, by=caller)
-    return wire.headed(metadata, with_fingerprint=caller.is_operator)
+    return drops.headed(metadata, with_fingerprint=caller.is_operator)
 
 
-async def amend(request: Request) -> wire.Answer:
+async def amend(request: Request) -> answers.Answer:
     """Change a secret that seals, and revive it."""
     caller, target = auth.operator(request), _target(request)
-    amendment = await wire.amendment(request)
+    amendment = await drops.amendment(request)
     metadata = await request.state["drop"].amend(target, amendment, by=caller)
-    return wire.as_json(200, wire.described(metadata), fingerprint=metadata.fingerprint)
+    return answers.as_json(200, drops.described(metadata), fingerprint=metadata.fingerprint)
 
 
-async def remove(request: Request) -> wire.Answer:
+async def remove(request: Request) -> answers.Answer:
     """Delete a secret for good. Its recipient, who has the proof of its lock and no bearer, may do that, too."""
-    drop, proof = request.state["drop"], wire.proof(request)
+    drop, proof = request.state["drop"], shown.proof(request)
     if proof is not None and auth.is_stranger(request):
         caller, target = auth.caller(request), _target(request)
-        await wire.complete(request)
+        await bodies.complete(request)
         fingerprint = await drop.destroy(target, proof, by=caller)
     else:
         caller, target = auth.operator(request), _target(request)
-        await wire.complete(request)
+        await bodies.complete(request)
         fingerprint = await drop.delete(target, by=caller)
-    return wire.as_json(200, {"deleted": True}, fingerprint=fingerprint)
+    return answers.as_json(200, {"deleted": True}, fingerprint=fingerprint)
 
 
 def _asked(request: Request) -> tuple[Caller, Target]:

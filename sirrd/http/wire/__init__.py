@@ -1,0 +1,1 @@
+"""From bytes to values and back. Strict on the way in."""
