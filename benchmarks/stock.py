@@ -18,7 +18,7 @@ from unittest import mock
 from benchmarks.client import VALUE
 from sirrd.assembly import deaddrop_of
 from sirrd.clock import NANOSECONDS, SystemClock
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.model import Caller, Draft, Plaintext

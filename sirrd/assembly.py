@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 
 from sirrd.clock import Clock
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import Entropy
 from sirrd.errors import StorageError

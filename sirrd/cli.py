@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sirrd import __version__
 from sirrd.asking import CommandError, RefusedError, ask
-from sirrd.config import Settings, load, local_url
+from sirrd.config.settings import Settings, local_url
+from sirrd.config.sources import load
 from sirrd.errors import BadFolder, BadPath, BadSetting, FolderInUse, NoNewerKey, SirrdError, StartupError
 from sirrd.log import Format, default_format, set_up, stderr
 from sirrd.sink import Sink

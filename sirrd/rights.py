@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.errors import BadFolder
 from sirrd.owner import ROOT, Owner, acting_as, become, owner_of, run_as, who
 from sirrd.store.sqlite.folder import DataFolder

@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 
 from sirrd.assembly import deaddrop_of
 from sirrd.clock import SystemClock
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadFolder, BadSetting, FolderInUse, NoNewerKey, Unreadable, WrongKey

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from sirrd import __version__
-from sirrd.config import CONFIG_FILE, nearest
+from sirrd.config.settings import CONFIG_FILE
+from sirrd.config.sources import nearest
 
 _EPILOG: Final = (
     "Exit codes: 0 done, 1 failed, 2 usage, 3 cannot start, 128+N ended by signal N. Settings: `sirrd example-config` "

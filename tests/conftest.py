@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sirrd.clock import NANOSECONDS
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import SystemEntropy
 from sirrd.http.app import create_app

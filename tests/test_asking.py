@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from sirrd.asking import CommandError, RefusedError, ask, is_own
-from sirrd.config import load
+from sirrd.config.sources import load
 from sirrd.errors import BadSetting
 from tests.conftest import API_KEY, Launch
 from tests.parts import sirrd

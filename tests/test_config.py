@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sirrd.config import CLIENT_VARIABLES, Settings, load, local_url
+from sirrd.config.settings import Settings, local_url
+from sirrd.config.sources import CLIENT_VARIABLES, load
 from sirrd.errors import BadSetting
 
 FOLDER = Path("/nowhere")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from tests import container
 from tests.container import Build, Image
 from tests.dockerfile import UnknownStepError, parse

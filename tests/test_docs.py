@@ -14,7 +14,8 @@ import pytest
 from benchmarks import page as performance
 from benchmarks import plots, results
 from sirrd import cli
-from sirrd.config import CLIENT_VARIABLES, PREFIX, SECRETS, Settings
+from sirrd.config.settings import PREFIX, SECRETS, Settings
+from sirrd.config.sources import CLIENT_VARIABLES
 from sirrd.errors import BadField, BadSetting, ValueTooLarge
 from sirrd.http import problems
 from sirrd.http.routes import RESOURCES
@@ -142,7 +143,13 @@ def test_every_command_flag_and_exit_code_is_described() -> None:
 # Architecture.
 
 
-ROOMS = {"server": "sirrd.server", "keyring": "sirrd.keyring", "http": "sirrd.http", "pages": "sirrd.http.pages"}
+ROOMS = {
+    "config": "sirrd.config",
+    "server": "sirrd.server",
+    "keyring": "sirrd.keyring",
+    "http": "sirrd.http",
+    "pages": "sirrd.http.pages",
+}
 
 
 def test_the_rings_are_those_that_are_enforced() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from sirrd import hosts
 from sirrd.cli import banner
-from sirrd.config import Settings, load
+from sirrd.config.settings import Settings
+from sirrd.config.sources import load
 from sirrd.errors import BadSetting
 from tests.conftest import API_KEY, Daemon, Launch, Start, settings_for
 from tests.parts import ask as ask_process

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from sirrd.cli import banner
-from sirrd.config import load
+from sirrd.config.sources import load
 from tests.conftest import API_KEY, Launch, settings_for
 from tests.parts import SIRRD, settings_of, sirrd
 

@@ -15,7 +15,8 @@ import pytest
 from pydantic import ValidationError
 
 from sirrd import errors
-from sirrd.config import Settings, load
+from sirrd.config.settings import Settings
+from sirrd.config.sources import load
 from sirrd.http import problems
 from sirrd.http.wire import drops
 from sirrd.log import CLAMPED, set_up

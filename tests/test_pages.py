@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.http.pages import assets, html, notices
 from sirrd.http.pages.texts import LANGUAGES, Notices, Words
 from sirrd.http.pages.texts.en import ENGLISH

@@ -546,7 +546,7 @@ def test_the_library_of_the_limiter_is_loaded_for_it(tmp_path: Path) -> None:
     """The limiter is there if strangers may store, and only then, though no rate is set."""
     program = (
         "import sys\nfrom pathlib import Path\n"
-        "from sirrd.config import Settings\nfrom sirrd.http.app import create_app\n"
+        "from sirrd.config.settings import Settings\nfrom sirrd.http.app import create_app\n"
         "for public in (False, True):\n"
         "    create_app(Settings(data_dir=Path('data'), master_api_key='k', public_create=public))\n"
         "    print('pyrate_limiter' in sys.modules)\n"

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from sirrd import rotate
 from sirrd.clock import SystemClock
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.errors import BadSetting, FolderInUse, SirrdError, Unavailable, Unreadable, WrongKey
 from sirrd.keyring.forms import key_id_of
 from sirrd.keyring.keyfile import mark_in, with_first

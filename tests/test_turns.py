@@ -244,7 +244,7 @@ def test_the_thread_that_commits_gets_its_turn(tmp_path: Path) -> None:
     """A serving daemon gives the interpreter away soon: the default of 5 ms would be paid several times a commit."""
     program = """
 import os, signal, sys
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.server.process import serve
 def started(address):
     print(sys.getswitchinterval())

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from sirrd.assembly import deaddrop_of
 from sirrd.background import Mover, prune_first, ticking
 from sirrd.clock import Clock, SystemClock, elapsed_seconds
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.entropy import Entropy, SystemEntropy
 from sirrd.http.context import Context, Readiness
 from sirrd.http.cors import Cors

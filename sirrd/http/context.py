@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope
 
 from sirrd.background import Mover
 from sirrd.clock import Clock
-from sirrd.config import Pages
+from sirrd.config.settings import Pages
 from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import Entropy
 from sirrd.errors import StorageError

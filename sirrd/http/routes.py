@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sirrd.config import Pages
+from sirrd.config.settings import Pages
 from sirrd.errors import BadPath, MethodNotAllowed, NoRoute
 from sirrd.http import openapi
 from sirrd.http.context import Request

@@ -24,7 +24,7 @@ from typing import Any, Final
 import uvicorn
 import uvloop
 
-from sirrd.config import Settings, local_url
+from sirrd.config.settings import Settings, local_url
 from sirrd.errors import PortTaken
 from sirrd.http.app import create_app
 from sirrd.http.context import Readiness

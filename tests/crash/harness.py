@@ -27,7 +27,7 @@ from unittest import mock
 from pydantic import SecretStr
 
 from sirrd import rotate
-from sirrd.config import Settings
+from sirrd.config.settings import Settings
 from sirrd.errors import FolderInUse, SirrdError
 from sirrd.store.sqlite.folder import KEY_FILE, LOCK
 from tests.crash.clients import API_KEY, Client, Seen
