@@ -29,7 +29,7 @@ from sirrd.keyring.inner import InnerKeys
 from sirrd.keyring.ring import Keyring
 from sirrd.model import Amendment, Attempt, Caller, Identity, Plaintext, Terms
 from sirrd.store.sqlite.attempts import MOST_REPEATS, REMEMBERED_SECONDS
-from sirrd.store.sqlite.writer import Transaction
+from sirrd.store.sqlite.units import Transaction
 from tests.conftest import NOW, Daemon, Launch, Opener, SetClock, Start, masters
 from tests.parts import ask, wait_until
 from tests.parts import put as put_drop

@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from sirrd.server import protocol as module
-from sirrd.server.protocol import READ_BYTES, SLICE_BYTES, Protocol, Reader
+from sirrd.server.protocol import SLICE_BYTES, Protocol
+from sirrd.server.reading import READ_BYTES, Reader
 from sirrd.server.turns import COST_A_TURN, Outbox, Turns
 from tests.parts import environment
 from tests.test_protocol import Pipe, body, start

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
-from sirrd.server.protocol import READ_BYTES
+from sirrd.server.reading import READ_BYTES
 from tests.parts import PATIENCE_SECONDS
 
 

@@ -30,7 +30,8 @@ from sirrd.http.app import create_app
 from sirrd.http.context import Readiness
 from sirrd.memory import Memory
 from sirrd.server.listener import Acceptor, raise_file_limit
-from sirrd.server.protocol import Protocol, Reader
+from sirrd.server.protocol import Protocol
+from sirrd.server.reading import Reader
 from sirrd.server.turns import Outbox, Turns
 from sirrd.server.unread import Unread
 

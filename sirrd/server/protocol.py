@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from sirrd.memory import Quota
 from sirrd.server import head
 from sirrd.server.cycle import Cycle
+from sirrd.server.reading import Flow
 from sirrd.server.turns import Outbox, Outgoing, Turns
 from sirrd.server.unread import PATIENCE_SECONDS, Unread
 
@@ -35,58 +35,11 @@ MAX_FIELDS: Final = 500
 MAX_UNREAD_BYTES: Final = 16 * 1024 * 1024
 _LONGEST_DECODED: Final = 2048
 SLICE_BYTES: Final = 1024
-READ_BYTES: Final = 16 * 1024
 _CHUNK_COST: Final = 32  # in bytes of a body, beside its own size
 _REQUEST_COST: Final = 64
 _HEAD_TOO_LARGE: Final = "Request head too large."
 _FRAMING_TOO_LARGE: Final = "What frames the body is too large."
 _NOT_HTTP: Final = "Invalid HTTP request received."
-
-
-class _Flow(FlowControl):
-    """Pauses reading and writing; while something is left unparsed, that comes before reading on.
-
-    Args:
-        transport: Of the connection.
-        parse_on: Called instead of reading on.
-
-    Attributes:
-        holds_back: Whether something is left.
-    """
-
-    def __init__(self, transport: asyncio.Transport, parse_on: Callable[[], None]) -> None:
-        super().__init__(transport)
-        self.holds_back = False
-        self._parse_on = parse_on
-
-    def resume_reading(self) -> None:
-        """Read on, or parse what was read before."""
-        if self.holds_back:
-            self._parse_on()
-        else:
-            super().resume_reading()
-
-
-class Reader(asyncio.BufferedProtocol):
-    """What the event loop tells of a connection: it reads into one buffer for all, and so a bounded piece at a time."""
-
-    _buffer: Final = memoryview(bytearray(READ_BYTES))
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._take = protocol.data_received
-        self.connection_made = protocol.connection_made  # type: ignore[method-assign, assignment]
-        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
-        self.eof_received = protocol.eof_received  # type: ignore[method-assign]
-        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
-
-    def get_buffer(self, _: int) -> memoryview:
-        """See `asyncio.BufferedProtocol.get_buffer`."""
-        return self._buffer
-
-    def buffer_updated(self, size: int) -> None:
-        """See `asyncio.BufferedProtocol.buffer_updated`."""
-        self._take(bytes(self._buffer[:size]))
 
 
 class Protocol(HttpToolsProtocol):
@@ -133,7 +86,7 @@ class Protocol(HttpToolsProtocol):
         """Begin."""
         super().connection_made(transport)
         self.transport: Any = Outgoing(transport, self._outbox)
-        self.flow = self._flow = _Flow(transport, self._queue)
+        self.flow = self._flow = Flow(transport, self._queue)
         self.waiting: deque[Cycle] = deque()
         self._served_now: Cycle | None = None
         self.idle_since = self.loop.time()

@@ -15,7 +15,8 @@ from sirrd.errors import Busy, Gone, Unavailable
 from sirrd.events import Action, Event
 from sirrd.model import Caller
 from sirrd.store.sqlite import writer as module
-from sirrd.store.sqlite.writer import NeedsThread, Transaction, Writer
+from sirrd.store.sqlite.units import NeedsThread, Transaction
+from sirrd.store.sqlite.writer import Writer
 from tests.conftest import NOW, SetClock
 
 Unit = Callable[[Transaction], Any]

@@ -23,7 +23,7 @@ from sirrd.model import Attempt, BareKey, Target
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.slots import DELIVERIES, Slots
 from sirrd.store.sqlite.statements import Row
-from sirrd.store.sqlite.writer import NeedsThread, Transaction
+from sirrd.store.sqlite.units import NeedsThread, Transaction
 
 MOST_REPEATS: Final = 20
 REMEMBERED_SECONDS: Final = 86_400

@@ -17,7 +17,7 @@ from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.attempts import Attempts
 from sirrd.store.sqlite.queries import only
 from sirrd.store.sqlite.statements import Row
-from sirrd.store.sqlite.writer import Transaction
+from sirrd.store.sqlite.units import Transaction
 
 
 class Places:

@@ -22,7 +22,8 @@ from sirrd.store.sqlite.places import Places
 from sirrd.store.sqlite.queries import Queries
 from sirrd.store.sqlite.statements import Row
 from sirrd.store.sqlite.trail import ChainedTrail
-from sirrd.store.sqlite.writer import Transaction, Writer
+from sirrd.store.sqlite.units import Transaction
+from sirrd.store.sqlite.writer import Writer
 
 logger = logging.getLogger(__name__)
 

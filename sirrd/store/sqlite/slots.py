@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from sirrd.errors import Unavailable
 from sirrd.keyring.forms import ERASED_SALT
 from sirrd.store.sqlite import statements
-from sirrd.store.sqlite.writer import Transaction, miscounted
+from sirrd.store.sqlite.units import Transaction, miscounted
 
 logger = logging.getLogger(__name__)
 

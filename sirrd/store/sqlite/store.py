@@ -63,7 +63,8 @@ from sirrd.store.sqlite.slots import Slots
 from sirrd.store.sqlite.statements import Row
 from sirrd.store.sqlite.timeline import resume
 from sirrd.store.sqlite.trail import ChainedTrail
-from sirrd.store.sqlite.writer import LONG_VALUE_BYTES, NeedsThread, Transaction, Writer, miscounted
+from sirrd.store.sqlite.units import LONG_VALUE_BYTES, NeedsThread, Transaction, miscounted
+from sirrd.store.sqlite.writer import Writer
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from sirrd.events import Event
 from sirrd.keyring.chain import AuditChain
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.timeline import Timeline
-from sirrd.store.sqlite.writer import miscounted
+from sirrd.store.sqlite.units import miscounted
 
 
 class ChainedTrail:

@@ -28,123 +28,23 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Final
 
 from sirrd.errors import Busy, Unavailable
-from sirrd.events import Event
 from sirrd.memory import Memory
 from sirrd.store.sqlite.connections import checkpoint
 from sirrd.store.sqlite.health import Health
+from sirrd.store.sqlite.units import MustUndo, NeedsThread, Result, Times, Trail, Transaction, Unit
 
-Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 MAX_WAITING: Final = 4096
 SMALL_BYTES: Final = 4096
 MAX_BATCH: Final = 128
 MAX_LONG_BATCH: Final = 8
-LONG_VALUE_BYTES: Final = 64 * 1024
-_ANY_LENGTH: Final = 2**62
 _PATIENCE_MS: Final = 5000
 _WRITING_BACK_SHARE: Final = 0.3
-
-
-class NeedsThread(Exception):
-    """A unit of work finds that it would take too long on the event loop; it is undone and run on the thread."""
-
-
-class _MustUndo(Exception):
-    """A unit of work failed after it had written, so that its batch cannot be committed as it is."""
-
-
-class Transaction:
-    """What a unit of work is given.
-
-    Attributes:
-        execute: Runs a statement.
-        now: Seconds of the store's time, taken when the batch began: after any earlier batch had been committed.
-        on_thread: Whether it runs on the thread, where it may take its time.
-        longest: The longest sealed value that a statement may give it here, in bytes.
-        events: What was done, for the audit trail; a unit adds to it, and what it added is kept only if it succeeds.
-    """
-
-    __slots__ = ("events", "execute", "longest", "now", "on_thread")
-
-    def __init__(self, connection: sqlite3.Connection, now: int, *, on_thread: bool) -> None:
-        self.execute = connection.execute
-        self.now = now
-        self.on_thread = on_thread
-        self.longest = _ANY_LENGTH if on_thread else LONG_VALUE_BYTES
-        self.events: list[Event] = []
-
-    def change(self, sql: str, arguments: Sequence[Any] | Mapping[str, Any], *, rows: int = 1) -> sqlite3.Cursor:
-        """Run a statement that must change exactly so many rows.
-
-        Raises:
-            Unavailable: It changed more, or fewer; the unit is undone.
-        """
-        cursor = self.execute(sql, arguments)
-        if cursor.rowcount != rows:
-            raise miscounted(cursor.rowcount, rows)
-        return cursor
-
-
-def miscounted(found: int, due: int) -> Unavailable:
-    """Return the error of a statement that changed more or fewer rows than it must, and tell the operator's log.
-
-    The database is damaged then, or somebody meddles with it.
-    """
-    logger.error("MISCOUNTED: a statement changed %d rows instead of %d: its work is undone", found, due)
-    return Unavailable()
-
-
-class Times(Protocol):
-    """Tells the store's time."""
-
-    def now(self) -> int:
-        """Return seconds; never less than what an earlier call returned."""
-        ...
-
-
-class Trail(Protocol):
-    """Writes the events of a batch, as its last statements."""
-
-    def append(self, connection: sqlite3.Connection, events: list[Event]) -> Callable[[], None]:
-        """Write the rows; return what is to be called once they are committed."""
-        ...
-
-
-class _Unit(Generic[Result]):
-    """A function that waits to be run, and who waits for it."""
-
-    __slots__ = ("error", "future", "gives", "long", "result", "size", "work")
-
-    def __init__(
-        self,
-        work: Callable[[Transaction], Result],
-        future: asyncio.Future[Result],
-        *,
-        long: bool,
-        gives: bool = False,
-        size: int = 0,
-    ) -> None:
-        self.work = work
-        self.future = future
-        self.long = long
-        self.gives = gives
-        self.size = size
-        self.result: Result | None = None
-        self.error: Exception | None = None
-
-    def settle(self) -> None:
-        """Tell the caller, if it still listens."""
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)  # type: ignore[arg-type]  # a unit without error has its result
-        else:
-            self.future.set_exception(self.error)
 
 
 class Writer:
@@ -159,8 +59,8 @@ class Writer:
         self._trail = trail
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._short: deque[_Unit[Any]] = deque()
-        self._long: deque[_Unit[Any]] = deque()
+        self._short: deque[Unit[Any]] = deque()
+        self._long: deque[Unit[Any]] = deque()
         self._long_is_next = False
         self._chore_is_next = True
         self._changes = 0
@@ -210,7 +110,7 @@ class Writer:
         if not self._memory.waiting.take(size):
             raise Busy
         future: asyncio.Future[Result] = self._loop.create_future()
-        (self._long if long else self._short).append(_Unit(work, future, long=long, gives=gives, size=size))
+        (self._long if long else self._short).append(Unit(work, future, long=long, gives=gives, size=size))
         self._wake()
         return future
 
@@ -268,12 +168,12 @@ class Writer:
             self.last_short_at = time.monotonic()
             try:
                 finish = self._run(batch)
-            except _MustUndo:
+            except MustUndo:
                 self._jobs.put(lambda: self._run_long(batch))
             else:
                 self._jobs.put(lambda: self._commit(batch, finish))
 
-    def _next_batch(self) -> list[_Unit[Any]]:
+    def _next_batch(self) -> list[Unit[Any]]:
         """Take from what waits: short units or long ones, never both, and in turns where both wait.
 
         So a read waits for the prune that is under way, and not for the one that would share its transaction.
@@ -284,7 +184,7 @@ class Writer:
         batch = [waiting.popleft() for _ in range(min(len(waiting), most))]
         return [unit for unit in batch if not self._is_over(unit)]
 
-    def _is_over(self, unit: _Unit[Any]) -> bool:
+    def _is_over(self, unit: Unit[Any]) -> bool:
         """Tell whether a unit is not to be run, and settle it: its caller left, or what it gives would lie about."""
         if unit.gives and unit.long and self._memory.answers.is_full:
             unit.error = Busy()
@@ -293,7 +193,7 @@ class Writer:
         self._end(unit)
         return True
 
-    def _end(self, unit: _Unit[Any]) -> None:
+    def _end(self, unit: Unit[Any]) -> None:
         self._memory.waiting.give(unit.size)
         unit.settle()
 
@@ -305,7 +205,7 @@ class Writer:
             self._busy = False
             self._idle.set()
 
-    def _settle(self, batch: list[_Unit[Any]]) -> None:
+    def _settle(self, batch: list[Unit[Any]]) -> None:
         for unit in batch:
             if isinstance(unit.error, NeedsThread) and not unit.long:
                 unit.long, unit.error = True, None
@@ -331,11 +231,11 @@ class Writer:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _run(self, batch: list[_Unit[Any]], *, on_thread: bool = False) -> Callable[[], None] | None:
+    def _run(self, batch: list[Unit[Any]], *, on_thread: bool = False) -> Callable[[], None] | None:
         """Run the units and write their audit rows; return what the trail wants called after the commit.
 
         Raises:
-            _MustUndo: The batch has to be run again on the thread.
+            MustUndo: The batch has to be run again on the thread.
         """
         self._changes = self._connection.total_changes
         transaction = Transaction(self._connection, self._clock.now(), on_thread=on_thread)
@@ -344,17 +244,17 @@ class Writer:
             for unit in batch:
                 run_unit(unit, transaction)
             return self._trail.append(self._connection, transaction.events)
-        except _MustUndo:
+        except MustUndo:
             raise
         except Exception as error:  # noqa: BLE001 - the batch's edge: whatever it is, nobody may hear of success
             self._fail(batch, error)
             return None
 
-    def _run_unit(self, unit: _Unit[Any], transaction: Transaction) -> None:
+    def _run_unit(self, unit: Unit[Any], transaction: Transaction) -> None:
         """Run a unit that is expected to fail, if at all, before it has written anything.
 
         Raises:
-            _MustUndo: It failed later than that.
+            MustUndo: It failed later than that.
         """
         changes, events = self._connection.total_changes, len(transaction.events)
         try:
@@ -363,13 +263,13 @@ class Writer:
             if isinstance(error, sqlite3.Error):
                 logger.warning("a unit of work failed and is run again: %s", _name(error))
                 self.health.write_failed(error)
-                raise _MustUndo from None
+                raise MustUndo from None
             if self._connection.total_changes != changes:
-                raise _MustUndo from None
+                raise MustUndo from None
             unit.error = error
             del transaction.events[events:]
 
-    def _run_apart(self, unit: _Unit[Any], transaction: Transaction) -> None:
+    def _run_apart(self, unit: Unit[Any], transaction: Transaction) -> None:
         """Run a unit in a savepoint of its own, and undo what it has written if it fails."""
         execute, events, changes = self._connection.execute, len(transaction.events), self._connection.total_changes
         unit.error = None
@@ -390,7 +290,7 @@ class Writer:
                 unit.error = Unavailable()
         execute("RELEASE unit")
 
-    def _commit(self, batch: list[_Unit[Any]], finish: Callable[[], None] | None) -> None:
+    def _commit(self, batch: list[Unit[Any]], finish: Callable[[], None] | None) -> None:
         if finish is not None:
             try:
                 self._connection.execute("COMMIT")
@@ -416,14 +316,14 @@ class Writer:
         ended = time.monotonic()
         self._write_back_at = ended + (ended - began) / _WRITING_BACK_SHARE
 
-    def _judge(self, batch: list[_Unit[Any]]) -> None:
+    def _judge(self, batch: list[Unit[Any]]) -> None:
         """Learn from a batch whether writing works; one that wrote nothing, a miss say, tells nothing."""
         if any(isinstance(unit.error, Unavailable) for unit in batch):
             self.health.write_failed()
         elif self._connection.total_changes > self._changes:
             self.health.wrote()
 
-    def _run_long(self, batch: list[_Unit[Any]]) -> None:
+    def _run_long(self, batch: list[Unit[Any]]) -> None:
         """Run a batch on the thread, which can wait for a lock: the event loop never does."""
         finish = None
         failure: Exception = sqlite3.OperationalError("it could not begin")
@@ -444,7 +344,7 @@ class Writer:
             self._fail(batch, failure)
         self._commit(batch, finish)
 
-    def _fail(self, batch: list[_Unit[Any]], error: Exception) -> None:
+    def _fail(self, batch: list[Unit[Any]], error: Exception) -> None:
         """Undo a batch and tell everyone in it.
 
         A refusal is undone, too: it may rest on what another unit of the batch did, and that did not happen.
@@ -461,7 +361,7 @@ class Writer:
             unit.error = Unavailable()
 
     def _run_chore(self, chore: Callable[[sqlite3.Connection], Any], future: asyncio.Future[Any]) -> None:
-        unit: _Unit[Any] = _Unit(lambda _: None, future, long=True)
+        unit: Unit[Any] = Unit(lambda _: None, future, long=True)
         try:
             self._clear()
             unit.result = chore(self._connection)
