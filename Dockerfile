@@ -19,7 +19,7 @@ RUN /opt/build/bin/python3 -m hatchling build --target wheel --directory /wheel 
     /opt/build/bin/pip --python /opt/sirrd/bin/python3 install --quiet --no-compile --no-deps --no-index /wheel/*.whl
 # The base image ships its standard library without bytecode, and a read-only root can keep none. One import fills a
 # folder with the bytecode of exactly what the daemon and its health check use, the standard library included.
-RUN PYTHONPYCACHEPREFIX=/opt/sirrd/bytecode /opt/sirrd/bin/python3 -P -c "import sirrd.cli, sirrd.server.process"
+RUN PYTHONPYCACHEPREFIX=/opt/sirrd/bytecode /opt/sirrd/bin/python3 -P -c "import sirrd.cli.program, sirrd.server.process"
 
 FROM python:3.13-slim
 COPY --from=build /opt/sirrd /opt/sirrd

@@ -10,7 +10,8 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.sampler import Sampler
-from sirrd import background, cli
+from sirrd import background
+from sirrd.cli import program
 from sirrd.store.sqlite import writer
 
 
@@ -28,7 +29,7 @@ def main() -> None:
         mock.patch.object(background, "FIRST_PRUNE_SECONDS", 0).start()
     if options.samples:
         Sampler(options.samples).listen()
-    cli.main(command)
+    program.main(command)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """`python -m sirrd` is `sirrd`."""
 
-from sirrd.cli import main
+from sirrd.cli.program import main
 
 main()

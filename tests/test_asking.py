@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from sirrd.asking import CommandError, RefusedError, ask, is_own
+from sirrd.cli.asking import CommandError, RefusedError, ask, is_own
 from sirrd.config.sources import load
 from sirrd.errors import BadSetting
 from tests.conftest import API_KEY, Launch

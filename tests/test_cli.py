@@ -11,7 +11,8 @@ import pytest
 
 from sirrd import __version__
 from sirrd.assembly import deaddrop_of
-from sirrd.cli import banner, complain, is_loopback, run
+from sirrd.cli.program import run
+from sirrd.cli.told import banner, complain, is_loopback
 from sirrd.entropy import SystemEntropy
 from sirrd.errors import BadFolder, Unavailable
 from sirrd.store.sqlite.folder import DataFolder
@@ -192,7 +193,7 @@ def test_other_systems_are_told_what_works_there(tmp_path: Path) -> None:
     """Where there is no POSIX, a command of the daemon says so in a line and a hint, and points to the client."""
     program = (
         "import sys\nfor name in ('fcntl', 'grp', 'pwd', 'resource', 'uvloop'): sys.modules[name] = None\n"
-        "from sirrd.cli import main\nmain()"
+        "from sirrd.cli.program import main\nmain()"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "serve"], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -121,7 +121,7 @@ def test_container_compiles_nothing_at_its_start(start: Any) -> None:
     """The image carries the bytecode of all that daemon and health check import, the standard library included."""
     with start() as running:
         running.wait_until_healthy()
-        told = running.run("python3", "-v", "-c", "import sirrd.cli, sirrd.server.process, http.client")
+        told = running.run("python3", "-v", "-c", "import sirrd.cli.program, sirrd.server.process, http.client")
         assert told.returncode == 0
         assert "sirrd/server" in told.stderr
         compiled = re.findall(r"^# code object from '?(\S+\.py)'?$", told.stderr, re.MULTILINE)

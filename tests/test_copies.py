@@ -36,7 +36,7 @@ def kept(launch: Launch, tmp_path: Path) -> str:
 def patched(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command in which something has been changed before it begins."""
     return subprocess.run(
-        [sys.executable, "-c", f"{program}\nfrom sirrd.cli import main\nmain()", *arguments],
+        [sys.executable, "-c", f"{program}\nfrom sirrd.cli.program import main\nmain()", *arguments],
         cwd=cwd,
         env=settings_of(cwd / "data"),
         capture_output=True,
@@ -240,7 +240,7 @@ def test_without_a_place_for_temporary_files_the_data_folder_has_room(tmp_path: 
     )
     before = sorted(path.name for path in (tmp_path / "data").iterdir())
     env = settings_of(tmp_path / "data")
-    command = [sys.executable, "-c", f"{program}\nfrom sirrd.cli import main\nmain()"]
+    command = [sys.executable, "-c", f"{program}\nfrom sirrd.cli.program import main\nmain()"]
     made = subprocess.run([*command, "backup", "-"], cwd=tmp_path, env=env, capture_output=True, check=True)
     subprocess.run([*command, "restore", "-", "--replace"], cwd=tmp_path, env=env, input=made.stdout, check=True)
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == before

@@ -13,7 +13,9 @@ import pytest
 
 from benchmarks import page as performance
 from benchmarks import plots, results
-from sirrd import cli
+from sirrd.cli import program
+from sirrd.cli.commands import COMMANDS
+from sirrd.cli.usage import parser_of
 from sirrd.config.settings import PREFIX, SECRETS, Settings
 from sirrd.config.sources import CLIENT_VARIABLES
 from sirrd.errors import BadField, BadSetting, ValueTooLarge
@@ -22,7 +24,6 @@ from sirrd.http.routes import RESOURCES
 from sirrd.keyring.masters import parse_master_keys
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.migrate import migrations
-from sirrd.usage import parser_of
 from tests.conftest import MASTER_KEY, Start
 from tests.parts import ROOT
 
@@ -129,7 +130,7 @@ def test_every_error_is_described() -> None:
 def test_every_command_flag_and_exit_code_is_described() -> None:
     """The command line has no command, flag or exit code that the page does not name."""
     text = page("behaviour")
-    parser = parser_of(cli.COMMANDS)
+    parser = parser_of(COMMANDS)
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     rows = table_rows(text)
     described = {row[0].removeprefix("sirrd ") for row in rows if row[0].startswith("sirrd ")}
@@ -137,13 +138,14 @@ def test_every_command_flag_and_exit_code_is_described() -> None:
     flags = {flag for command in commands.choices.values() for flag in command._option_string_actions if flag != "-h"}
     assert {flag for flag in flags if f"`{flag}`" not in text} == set()
     codes = {row[0] for row in rows if re.fullmatch(r"\d", row[0])}
-    assert codes == {str(code) for code in (cli.DONE, cli.FAILED, USAGE, cli.CANNOT_START)}
+    assert codes == {str(code) for code in (program.DONE, program.FAILED, USAGE, program.CANNOT_START)}
 
 
 # Architecture.
 
 
 ROOMS = {
+    "cli": "sirrd.cli",
     "config": "sirrd.config",
     "server": "sirrd.server",
     "keyring": "sirrd.keyring",

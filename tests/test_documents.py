@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import httpx
 
-from sirrd import cli
+from sirrd.cli import program
 from tests.parts import PATIENCE_SECONDS, ROOT, Process, environment, require, settings_of, started
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -134,7 +134,7 @@ def first_terminal(block: Block, folder: Path) -> Iterator[Process]:
     env = environment(SIRR_PORT=str(port), SIRR_DATA_DIR=str(data), SIRR_MIN_FREE_BYTES="0", SIRR_LOG_FORMAT="text")
     with started(["bash", "-euc", command], log=folder / "log", cwd=folder, env=env) as daemon:
         yield daemon
-        assert daemon.stop() == cli.DONE
+        assert daemon.stop() == program.DONE
 
 
 def test_the_first_try_runs_as_it_stands(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_the_commands_of_sirr_run_as_they_stand(tmp_path: Path) -> None:
         (tmp_path / "file").write_text(answer.json()["url"])
         found = to_run("sirr.md")
         run(found, tmp_path, int(address.rpartition(":")[2]), SIRR_SERVER=address, SIRR_TOKEN=API_KEY)
-        assert daemon.stop() == cli.DONE
+        assert daemon.stop() == program.DONE
 
 
 def test_the_commands_of_operations_run_as_they_stand(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_commands_of_operations_run_as_they_stand(tmp_path: Path) -> None:
     env = settings_of(tmp_path / "data")
     with started([sys.executable, "-m", "sirrd", "serve"], log=tmp_path / "log", cwd=tmp_path, env=env) as daemon:
         daemon.address()
-        assert daemon.stop() == cli.DONE
+        assert daemon.stop() == program.DONE
     (tmp_path / "file-with-the-id").write_text(secrets.token_hex(32))
     run(to_run("operations.md"), tmp_path, 0, SIRR_DATA_DIR=str(tmp_path / "data"))
 

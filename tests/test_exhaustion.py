@@ -35,7 +35,7 @@ GROWTH: Final = 24 * MIB
 PIPELINED_GROWTH: Final = 128 * MIB
 IMPATIENT: Final = f"""
 import sys
-from sirrd import cli
+from sirrd.cli import program as cli
 from sirrd.server import process as server, protocol
 from sirrd.http.wire import bodies
 bodies.BODY_PROGRESS_SECONDS = {STALL_SECONDS}

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from sirrd import hosts
-from sirrd.cli import banner
+from sirrd.cli.told import banner
 from sirrd.config.settings import Settings
 from sirrd.config.sources import load
 from sirrd.errors import BadSetting

@@ -414,7 +414,7 @@ async def test_without_a_rate_there_is_no_limiter(start: Start) -> None:
 def test_without_a_rate_its_library_is_not_loaded(tmp_path: Path) -> None:
     """The start does not wait for what most daemons do not use."""
     program = (
-        "import sys\nfrom pathlib import Path\nimport sirrd.cli, sirrd.server.process\n"
+        "import sys\nfrom pathlib import Path\nimport sirrd.cli.program, sirrd.server.process\n"
         "from sirrd.config.settings import Settings\nfrom sirrd.http.app import create_app\n"
         "create_app(Settings(data_dir=Path('data')))\nprint('pyrate_limiter' in sys.modules)\n"
         "create_app(Settings(data_dir=Path('data'), rate_limit_per_second=1))\nprint('pyrate_limiter' in sys.modules)\n"

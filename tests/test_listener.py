@@ -212,8 +212,9 @@ async def test_a_client_that_left_is_no_shortage(accepting: Callable[..., Accept
 def test_clients_that_never_ask_make_room_for_those_who_do(tmp_path: Path) -> None:
     """Connections that only send half a head are closed when others wait for their place; those that asked stay."""
     program = (
-        "import sys; from sirrd import cli; from sirrd.server import protocol; protocol.SILENT_SECONDS = 0.2; "
-        "sys.exit(cli.main(['serve']))"
+        "import sys; from sirrd.cli.program import main; from sirrd.server import protocol; "
+        "protocol.SILENT_SECONDS = 0.2; "
+        "sys.exit(main(['serve']))"
     )
     command = ["sh", "-c", f"ulimit -n {FILES}; exec {shlex.join([SIRRD[0], '-c', program])}"]
     env = settings_of(tmp_path / "data")

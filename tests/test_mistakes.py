@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sirrd.cli import banner
+from sirrd.cli.told import banner
 from sirrd.config.sources import load
 from tests.conftest import API_KEY, Launch, settings_for
 from tests.parts import SIRRD, settings_of, sirrd

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sirrd import rights
+from sirrd.cli import rights
 from sirrd.errors import BadFolder
 from sirrd.owner import Owner, others_write, stranger_on_the_way
 from sirrd.store.sqlite.folder import DataFolder
@@ -41,11 +41,11 @@ def as_user(uid: int) -> list[str]:
     """Return a `sirrd` that gives up the rights of root as it begins: its Python may be open to root alone."""
     program = (
         "import importlib, sys\n"
-        "from sirrd import cli, owner, rights, server\n"
+        "from sirrd import owner\nfrom sirrd.cli import program, rights\nfrom sirrd.server import process\n"
         "for name in rights._NEEDED: importlib.import_module(name)\n"
         "rights.migrations()\n"
         f"owner.become(owner.Owner({uid}, {uid}))\n"
-        "cli.main()"
+        "program.main()"
     )
     return [sys.executable, "-c", program]
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from sirrd import cli
+from sirrd.cli.told import announce, banner, protections
 from sirrd.http.context import Context
 from sirrd.http.limiter import CREATION, Allowance
 from sirrd.http.root.secrets import create
@@ -521,12 +521,12 @@ SAYS: Final = (
 def test_the_start_says_what_is_open(caplog: pytest.LogCaptureFixture, changes: Mapping[str, Any], says: str) -> None:
     """People read it in the banner; programs have it in the line of the start, and loudly in one of its own."""
     settings = settings_for(Path("/nowhere"), public_create=True, **changes)
-    assert f"\n  dead drops  {says}\n" in cli.banner(settings, OWN)
-    assert "\n  protected   store in an org, list, amend, delete and prune need the master API key\n" in cli.banner(
+    assert f"\n  dead drops  {says}\n" in banner(settings, OWN)
+    assert "\n  protected   store in an org, list, amend, delete and prune need the master API key\n" in banner(
         settings, OWN
     )
-    with caplog.at_level(logging.INFO, logger="sirrd.cli"):
-        cli._announce(settings, OWN)
+    with caplog.at_level(logging.INFO, logger="sirrd.cli.told"):
+        announce(settings, OWN)
     started, *warnings = caplog.records
     assert started.fields["dead_drops"] == says  # type: ignore[attr-defined]
     assert [(record.levelname, record.message) for record in warnings] == [("WARNING", says)]
@@ -534,7 +534,7 @@ def test_the_start_says_what_is_open(caplog: pytest.LogCaptureFixture, changes: 
 
 def test_a_closed_daemon_says_nothing_of_it() -> None:
     """Where nothing is open, nothing is said to be."""
-    told = cli.protections(settings_for(Path("/nowhere")))
+    told = protections(settings_for(Path("/nowhere")))
     assert "dead_drops" not in told
     assert told["protected"] == "store, list, amend, delete and prune need the master API key"
 

@@ -82,14 +82,15 @@ def test_a_daemon_that_was_halted_goes_on(launch: Launch) -> None:
 
 LATE = """
 import os, signal, sys
-from sirrd import cli, log, server
-served = server._serve
+from sirrd.cli.program import main
+from sirrd.server import process
+served = process._serve
 async def and_then(*arguments):
     await served(*arguments)
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         os.kill(os.getpid(), number)
-server._serve = and_then
-cli.main(["serve"])
+process._serve = and_then
+main(["serve"])
 """
 
 

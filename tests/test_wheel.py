@@ -65,7 +65,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
         programs = opened.read(f"{described}/entry_points.txt").decode()
     for line in ("License-Expression: Apache-2.0", "License-File: LICENSE", "Description-Content-Type: text/markdown"):
         assert line in metadata.splitlines()
-    assert "sirrd = sirrd.cli:main" in programs
+    assert "sirrd = sirrd.cli.program:main" in programs
     assert "sirr = sirrd.sirr.cli:main" in programs
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
-from sirrd import cli
+from sirrd.cli import program
 from sirrd.store.sqlite.folder import KEY_FILE
 from tests.crash.launcher import die, set_trap
 from tests.crash.points import Moment, Point
@@ -63,7 +63,7 @@ def main(step: str, moment: str, nth: int, arguments: list[str]) -> int:
     else:
         synced = dying(os.fsync, moment=moment, left=left, when=is_key_file)
         mock.patch.object(os, "fsync", synced).start()
-    return cli.run(arguments)
+    return program.run(arguments)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Final, NoReturn
 from unittest import mock
 
 import sirrd.server.process  # noqa: F401 - what a daemon imports when it starts
-from sirrd import cli
+from sirrd.cli import program
 from sirrd.store.sqlite import connections, store
 from sirrd.store.sqlite.inspection import Guarded
 from tests.crash.points import POINTS, Moment, Point
@@ -131,7 +131,7 @@ def serve(order: dict[str, Any]) -> int:
     os.dup2(log, 2)
     if (name := order.get("point")) is not None:
         set_trap(POINTS[name], passes=order["passes"], delay=order["delay"])
-    return cli.run(["serve"])
+    return program.run(["serve"])
 
 
 class Launcher:
@@ -162,7 +162,7 @@ class Launcher:
             return
         self._pid = os.fork()
         if not self._pid:
-            code = cli.FAILED
+            code = program.FAILED
             try:
                 code = serve(order)
             finally:

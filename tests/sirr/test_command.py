@@ -14,11 +14,11 @@ from pathlib import Path
 import click
 import pytest
 
-from sirrd import cli as sirrd_cli
+from sirrd.cli.commands import COMMANDS
+from sirrd.cli.usage import parser_of
 from sirrd.sirr import names
 from sirrd.sirr.cli import group
 from sirrd.sirr.commands import Command
-from sirrd.usage import parser_of
 from tests.client.test_portable import WITHOUT_POSIX
 from tests.conftest import API_KEY, Launch
 from tests.parts import ROOT, put, wait_until
@@ -39,7 +39,7 @@ def helps() -> Iterator[tuple[str, str]]:
     yield "sirr", group.get_help(root)
     for name, command in group.commands.items():
         yield f"sirr {name}", command.get_help(click.Context(command, info_name=name, parent=root))
-    parser = parser_of(sirrd_cli.COMMANDS)
+    parser = parser_of(COMMANDS)
     yield "sirrd", parser.format_help()
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     for name, sub in commands.choices.items():

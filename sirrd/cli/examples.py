@@ -7,7 +7,7 @@ from typing import Final
 
 from sirrd.errors import StartupError
 
-_PACKAGE: Final = Path(__file__).parent
+_PACKAGE: Final = Path(__file__).parents[1]
 _PLACES: Final = {"sirrd.toml.example": "sirrd.toml.example", "sirrd.service": "deploy/sirrd.service"}
 
 
