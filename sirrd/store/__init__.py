@@ -13,6 +13,7 @@ from sirrd.errors import ProofRequired
 from sirrd.events import Event
 from sirrd.keyring.masters import MasterKeys
 from sirrd.model import Amendment, Attempt, Caller, Identity, Metadata, Opened, Plaintext, Target, Terms
+from sirrd.store.portable import Units
 
 Unlock: TypeAlias = Callable[[bytes, str, int], None]
 """Is given a lock, the fingerprint of the secret and seconds of the store's time; raises `SecretError` to refuse."""
@@ -90,7 +91,13 @@ class Store(Protocol):
 
     Attributes:
         rotation: Moves records to another master key.
+        units: Runs the work of everything but dead drops.
     """
+
+    @property
+    def units(self) -> Units:
+        """See above."""
+        ...
 
     @property
     def rotation(self) -> Rotation:

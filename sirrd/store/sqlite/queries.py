@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,19 @@ class Queries:
             return self._looking_up.execute(sql, arguments).fetchall()
         except sqlite3.Error:
             return await self.fetch(sql, arguments)
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[None]:
+        """Let all queries within see the database as the first of them finds it.
+
+        Raises:
+            Unavailable: It cannot be read.
+        """
+        await self.fetch("BEGIN", {})
+        try:
+            yield
+        finally:
+            await self.fetch("ROLLBACK", {})
 
     async def fetch(self, sql: str, arguments: dict[str, Any]) -> list[Any]:
         """Run a query on the thread of aiosqlite, where it may take its time.

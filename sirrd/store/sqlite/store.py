@@ -57,6 +57,7 @@ from sirrd.store.sqlite.connections import (
 )
 from sirrd.store.sqlite.inner import settle_keys
 from sirrd.store.sqlite.places import Places
+from sirrd.store.sqlite.portable import SqliteUnits
 from sirrd.store.sqlite.queries import Queries
 from sirrd.store.sqlite.rotation import SqliteRotation
 from sirrd.store.sqlite.slots import Slots
@@ -114,6 +115,7 @@ class SqliteStore:
         self._slots = Slots()
         self._attempts = Attempts(keyring, redelivery_seconds=redelivery_seconds)
         self._places = Places(keyring, self._attempts)
+        self.units = SqliteUnits(writer=writer, queries=queries, timeline=trail.timeline)
         self.rotation = SqliteRotation(
             writer=writer, queries=queries, keyring=keyring, trail=trail, attempts=self._attempts, places=self._places
         )
