@@ -423,13 +423,3 @@ def test_a_proxy_that_is_none_is_a_mistake_whatever_server_it_is_for(env: dict[s
     )
     assert ran.returncode == 2
     assert b"https_proxy names no proxy" in ran.stderr
-
-
-def test_a_token_that_was_not_shown_is_not_called_wrong(env: dict[str, str], launch: Launch, tmp_path: Path) -> None:
-    """The server of a link sees no token: it wants one, and took none for wrong."""
-    (tmp_path / "other").mkdir()
-    with launch(SIRR_MASTER_API_KEY="another-key-of-another-server", SIRR_DATA_DIR=str(tmp_path / "data")) as other:
-        link = f"{other.address()}/s/{'ab' * 32}"
-        ran = subprocess.run(["sirr", "delete", link], env=env, capture_output=True, text=True, check=False)
-    assert ran.returncode == 6
-    assert "the server wants a token for this" in ran.stderr

@@ -308,3 +308,20 @@ def test_which_read_may_be_spent_is_said(forks: Zygote, stub: Stub, tmp_path: Pa
     assert "Error: L: " in ran.err
     assert "may have been spent" in ran.err
     assert json.loads((tmp_path / "secrets.json").read_text()) == {"K": "s3cret"}
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_token_that_was_not_shown_is_not_called_wrong(
+    forks: Zygote,
+    stub: Stub,  # noqa: F811
+    tmp_path: Path,
+    *,
+    is_own: bool,
+) -> None:
+    """The server of a link sees no token of another one: it wants one, and took none for wrong."""
+    stub.answer = lambda _: REFUSED
+    env = person(stub.address if is_own else "http://127.0.0.1:1", tmp_path)
+    ran = forks.run(["delete", "-"], env, given=f"{stub.address}/s/{'ab' * 32}".encode())
+    assert ran.code == 6
+    said = "the server does not take this token" if is_own else "the server wants a token for this"
+    assert said in ran.err
