@@ -94,6 +94,7 @@ REWRAP: Final = "UPDATE secret SET label = ?, sealed = ? WHERE seq = ? AND seale
 MOVE: Final = """
     UPDATE secret SET lookup = ?, bare = ?, org = ?, label = ?, sealed = ?
     WHERE seq = ? AND lookup = ? AND sealed = ?"""
+MADE_UNDER: Final = "SELECT made_under FROM inner_keys"
 OLDER_KEYS: Final = "SELECT count(*) FROM master_key WHERE key_id != :key"
 MOVING: Final = "SELECT count(*) FROM older_inner_keys WHERE moving"
 MOVED: Final = "UPDATE older_inner_keys SET moving = 0 WHERE moving"
