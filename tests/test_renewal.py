@@ -36,7 +36,7 @@ from sirrd.store.needs import needs_of
 from sirrd.store.rotation import SqliteRotation
 from sirrd.store.sqlite import SqliteStore
 from sirrd.store.verify import verify_burn
-from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, Start, masters
+from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, SetClock, Start, masters
 from tests.crash.files import chain_faults, file_faults
 from tests.crash.steps import MOMENTS, OF_PLAIN_ROTATIONS, STATEMENTS
 from tests.parts import ROOT, ask, put, settings_of, sirrd
@@ -402,6 +402,29 @@ async def test_attempts_go_on_while_secrets_move(renewing: SqliteStore) -> None:
         again = await renewing.claim(target, by=CALLER, attempt=attempt)
         assert (again.plaintext, again.repeats) == (opened_.plaintext, 1)
     assert (await renewing.peek(key)).read_count == 1
+
+
+async def test_what_a_renewal_has_ended_holds_no_delivery_of_others(old: Path, opened: Opener, clock: SetClock) -> None:
+    """A secret that moves lets go of its deliveries: whoever has one of their places next can ask again."""
+    store = await opened(old)
+    twice, once = identity(100), identity(101)
+    for target, reads in ((twice, 2), (once, 1)):
+        await store.put(target, Plaintext.of("x"), terms(reads), by=CALLER)
+    first, second = Attempt(bytes(32)), Attempt(bytes(range(32)))
+    await store.claim(twice, by=CALLER, attempt=first)
+    await store.rotation.adopt(masters(*BOTH))
+    await store.rotation.renew(by=CALLER)
+    await move(store)
+    assert rows(old, "SELECT count(*) FROM attempt WHERE delivery NOT NULL") == [(0,)]
+    await store.claim(once, by=CALLER, attempt=second)
+    await store.tidy()
+    assert (await store.claim(once, by=CALLER, attempt=second)).repeats == 1
+    await store.claim(twice, by=CALLER, attempt=second)
+    await store.received(twice, second)
+    assert rows(old, "SELECT count(*) FROM spent") == [(1,)]
+    clock.at += 61
+    await store.tidy()
+    assert rows(old, "SELECT count(*) FROM spent") == [(0,)]
 
 
 async def test_a_damaged_record_does_not_move_and_can_be_deleted(renewing: SqliteStore) -> None:

@@ -146,7 +146,9 @@ DUE: Final = f"""
     SELECT id, secret, delivery, length(sealed) FROM attempt LEFT JOIN spent ON seq = secret
     WHERE delivery IS NOT NULL AND ends_at <= :now ORDER BY ends_at LIMIT {SWEEP_BATCH}"""
 END_ATTEMPT: Final = "UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE id = ?"
-END_OF: Final = "UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE secret = ? AND ends_at != 0"
+# Those that a renewal has ended have their delivery still.
+END_OF: Final = """
+    UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE secret = ? AND (ends_at != 0 OR delivery IS NOT NULL)"""
 END_ALL: Final = "UPDATE attempt SET ends_at = 0 WHERE ends_at != 0"
 REMOVE_SPENT: Final = """
     DELETE FROM spent WHERE seq = ?1
