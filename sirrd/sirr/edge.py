@@ -57,9 +57,7 @@ def run(main: Callable[[], object]) -> NoReturn:
             sys.stdout.flush()
     except OSError as error:
         give_up_output()
-        if error.errno != errno.EPIPE:
-            complain(reason_of(error))
-        code = code or (_PIPE_CLOSED if error.errno == errno.EPIPE else FAILED)
+        code = code or _of_output(error)
     sys.exit(code)
 
 
@@ -80,11 +78,18 @@ def _code_of(main: Callable[[], object]) -> int:  # noqa: PLR0911 - one return f
         return BY_SIGNAL + ended.number
     except ReaderLeftError:
         give_up_output()
-        return _PIPE_CLOSED  # whoever reads has enough: nothing to complain about
+        return _PIPE_CLOSED
     except Exception as error:  # noqa: BLE001 - the edge: a traceback helps nobody who shares a secret
         complain(said_of(error))
         return FAILED
     return found if isinstance(found, int) else DONE
+
+
+def _of_output(error: OSError) -> int:
+    if error.errno == errno.EPIPE:
+        return _PIPE_CLOSED  # whoever reads has enough: nothing to complain about
+    complain(reason_of(error))
+    return FAILED
 
 
 def said_of(error: Exception) -> str:
