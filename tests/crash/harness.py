@@ -185,7 +185,9 @@ class Run:
         first, point = len(self.seen.operations), self._next_point()
         patience = self._chance.choice((0.03, 0.2, 0.3, 0.4)) * self._chance.random()
         chosen = POINTS.get(point or "", Point())
-        passes = self._chance.randint(1, chosen.passes)
+        # Where keys change once beside a daemon, what only that passes may be passed once.
+        is_once = (chosen.rotates or chosen.renews) and self._keys.most_rotations == 1
+        passes = self._chance.randint(1, 1 if is_once else chosen.passes)
         order: dict[str, Any] = {"log": str(self.log)}
         if point is not None:
             patience = POINT_SECONDS
