@@ -35,7 +35,7 @@ NOW = 1_800_000_000
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the tests."""
     parser.addoption("--long", action="store_true", help="let random walks and workloads go much further")
-    parser.addoption("--kills", type=int, default=240, help="how often tests/crash kills the daemon, over all folders")
+    parser.addoption("--kills", type=int, default=320, help="how often tests/crash kills the daemon, over all folders")
     parser.addoption("--runs", type=int, default=3, help="how often an answer is lost on the way, before each client")
     parser.addoption("--examples", type=int, default=25, help="how hard schemathesis and the fuzzers try")
 

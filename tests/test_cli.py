@@ -35,6 +35,15 @@ def test_bad_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("given", [["CANARY7731"], ["it's CANARY7731"], ["restore", "f", "--burn=CANARY7731"]])
+def test_what_is_not_understood_is_not_repeated(tmp_path: Path, given: list[str]) -> None:
+    """It may be an id, whatever quotes are in it, and wherever it stands."""
+    found = sirrd(tmp_path, *given)
+    assert found.returncode == 2
+    assert "hint: " in found.stderr
+    assert "CANARY7731" not in found.stderr
+
+
 def test_every_command_has_help(tmp_path: Path) -> None:
     """`--help` lists the commands, and each has a page of its own with the exit codes."""
     overview = sirrd(tmp_path, "--help").stdout

@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import struct
 import threading
+from html import escape
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sirrd.errors import AttemptOver, Gone, Unreadable
 from sirrd.events import Action
+from sirrd.http.pages.texts.en import ENGLISH
 from sirrd.keyring.forms import DELIVERY_BYTES, ERASED_DELIVERY, ERASED_SALT
 from sirrd.keyring.inner import InnerKeys
 from sirrd.keyring.ring import Keyring
@@ -171,6 +173,16 @@ async def test_repeats_are_bounded(daemon: Daemon) -> None:
     assert refused(one_more) == (429, "too_many_repeats")
     assert one_more.headers["retry-after"] == "60"
     assert (await daemon.client.head(path)).headers["x-sirr-read-count"] == "1"
+
+
+async def test_the_page_does_not_call_a_view_unused_that_was_repeated_too_often(daemon: Daemon) -> None:
+    """Whoever loads the page behind the form again and again has used up a view, and is told so."""
+    identity = await daemon.put(max_reads=2)
+    form = {"attempt": FIRST["X-Sirr-Attempt"]}
+    answers = [await daemon.client.post(f"/s/{identity}", data=form) for _ in range(MOST_REPEATS + 2)]
+    assert [answer.status_code for answer in answers] == [200] * (MOST_REPEATS + 1) + [429]
+    assert escape(ENGLISH.notices.over.title) in answers[-1].text
+    assert "No view was used up" not in answers[-1].text
 
 
 async def test_unlimited_reads_need_no_attempts(daemon: Daemon, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import itertools
 import json
 import re
 import shutil
@@ -36,10 +37,12 @@ from sirrd.model import UNSET, Amendment, Attempt, BareKey, Caller, Identity, Pl
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.inner import read_keys
 from sirrd.store.sqlite.needs import needs_of
+from sirrd.store.sqlite.rotation import SqliteRotation
 from sirrd.store.sqlite.store import SqliteStore
 from sirrd.store.sqlite.verify import verify_burn
-from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, Start, masters
+from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, SetClock, Start, masters
 from tests.crash.files import chain_faults, file_faults
+from tests.crash.steps import MOMENTS, OF_PLAIN_ROTATIONS, STATEMENTS
 from tests.parts import ROOT, ask, put, settings_of, sirrd
 from tests.test_rotation import CALLER, NEWER_KEY, identity, key_ids
 from tests.test_rotation_keys import BEARER, keys_in, records_are_under
@@ -405,6 +408,29 @@ async def test_attempts_go_on_while_secrets_move(renewing: SqliteStore) -> None:
     assert (await renewing.peek(key)).read_count == 1
 
 
+async def test_what_a_renewal_has_ended_holds_no_delivery_of_others(old: Path, opened: Opener, clock: SetClock) -> None:
+    """A secret that moves lets go of its deliveries: whoever has one of their places next can ask again."""
+    store = await opened(old)
+    twice, once = identity(100), identity(101)
+    for target, reads in ((twice, 2), (once, 1)):
+        await store.put(target, Plaintext.of("x"), terms(reads), by=CALLER)
+    first, second = Attempt(bytes(32)), Attempt(bytes(range(32)))
+    await store.claim(twice, by=CALLER, attempt=first)
+    await store.rotation.adopt(masters(*BOTH))
+    await store.rotation.renew(by=CALLER)
+    await move(store)
+    assert rows(old, "SELECT count(*) FROM attempt WHERE delivery NOT NULL") == [(0,)]
+    await store.claim(once, by=CALLER, attempt=second)
+    await store.tidy()
+    assert (await store.claim(once, by=CALLER, attempt=second)).repeats == 1
+    await store.claim(twice, by=CALLER, attempt=second)
+    await store.received(twice, second)
+    assert rows(old, "SELECT count(*) FROM spent") == [(1,)]
+    clock.at += 61
+    await store.tidy()
+    assert rows(old, "SELECT count(*) FROM spent") == [(0,)]
+
+
 async def test_a_damaged_record_does_not_move_and_can_be_deleted(renewing: SqliteStore) -> None:
     """What does not open stays where it is found, keeps the older keys, and goes when it is told to."""
     renewing._writing.execute("UPDATE secret SET sealed = CAST(sealed || x'00' AS BLOB) WHERE seq = 21")
@@ -475,7 +501,50 @@ async def test_a_renewal_that_fails_changes_nothing(old: Path, opened: Opener) -
     assert (await store.claim(identity(500), by=CALLER)).plaintext.text() == "x"
 
 
+async def test_asking_again_does_not_undo_the_end(renewing: SqliteStore) -> None:
+    """A command asks again and again: even if it does so between the last look and the end, older keys go."""
+    await move(renewing)
+    look = SqliteRotation.remaining
+
+    async def ask_after_looking(self: SqliteRotation) -> int:
+        found = await look(self)
+        assert not await self.renew(by=CALLER)
+        return found
+
+    with mock.patch.object(SqliteRotation, "remaining", ask_after_looking):
+        await renewing.rotation.forget_older_keys()
+    assert not await renewing.rotation.has_older_keys()
+    assert not renewing._keyring.moving
+
+
 # The command, and the route.
+
+
+@pytest.mark.parametrize(("where", "nth"), [("move", 1), ("remaining", 2)])
+async def test_a_renewal_that_is_asked_for_while_records_move_is_done(start: Start, where: str, nth: int) -> None:
+    """One move is under way, and has passed records, or all of them: what was asked for meanwhile moves, too."""
+    async with start() as daemon:
+        paths = [await daemon.put_in("acme", f"KEY_{n}", max_reads=5) for n in range(3)]
+    async with start(master_encryption_key=f"{NEWER_KEY},{MASTER_KEY}") as daemon:
+        call, calls = getattr(SqliteRotation, where), itertools.count(1)
+
+        async def renew_after(self: SqliteRotation, *arguments: Any, **named: Any) -> Any:
+            found = await call(self, *arguments, **named)
+            if next(calls) == nth:
+                assert (await daemon.client.post("/rotate-key?renew=true")).status_code == 202
+            return found
+
+        data = daemon.settings.data_dir
+        patched = mock.patch.object(SqliteRotation, where, renew_after)
+        with patched, mock.patch.object(statements, "ROTATION_BATCH_BYTES", 1):
+            assert (await daemon.client.post("/rotate-key")).status_code == 202
+            for _ in range(500):
+                if rows(data, "SELECT moving FROM older_inner_keys") == [(0,)]:
+                    break
+                await asyncio.sleep(0.01)
+        assert rows(data, "SELECT moving FROM older_inner_keys") == [(0,)]
+        assert generations(data) == {1}
+        assert [(await daemon.client.get(path)).json()["value"] for path in paths] == ["s3cret"] * 3
 
 
 async def test_the_route_renews_once(start: Start) -> None:
@@ -526,11 +595,11 @@ def test_the_command_renews(launch: Launch, tmp_path: Path, beside: bool) -> Non
         assert ask(daemon.address(), "GET", path)[1]["value"] == "s3cret"
 
 
-STEPS = ("the inner keys are renewed", "the chain begins", "a secret moves", "the older index goes", "older keys go")
+STEPS = [step for step in STATEMENTS if step not in OF_PLAIN_ROTATIONS]
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_renewal_that_is_killed_between_two_steps_is_ended_by_the_next(
     launch: Launch, tmp_path: Path, step: str, moment: str
 ) -> None:

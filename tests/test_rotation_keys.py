@@ -27,7 +27,8 @@ from sirrd.store.sqlite.needs import needs_of
 from sirrd.store.sqlite.rotation import SqliteRotation
 from sirrd.store.sqlite.store import SqliteStore
 from tests.conftest import API_KEY, MASTER_KEY, Launch, Opener, masters
-from tests.crash.harness import begin_rotation
+from tests.crash.keys import begin_rotation
+from tests.crash.steps import MOMENTS, OF_THE_FILE
 from tests.parts import ROOT, ask, put, settings_of, sirrd
 from tests.test_rotation import CALLER, NEWER_KEY, fill
 
@@ -460,9 +461,16 @@ def test_two_commands_at_once_are_one_after_another(folder: Path) -> None:
 
 # Cut short.
 
-STEPS = ("the key file is written", "the key file is renamed", "the keys are noted", "a record moves", "older keys go")
-PLACES = [(step, moment, nth) for step in STEPS[:2] for moment in ("before", "after") for nth in (1, 2)]
-PLACES += [(step, moment, 1) for step in STEPS[2:] for moment in ("before", "after")]
+STEPS = (
+    "the keys are noted",
+    "the note of the keys commits",
+    "a record moves",
+    "the move of records commits",
+    "older keys go",
+    "the end of older keys commits",
+)
+PLACES = [(step, moment, nth) for step in OF_THE_FILE for moment in MOMENTS for nth in (1, 2)]
+PLACES += [(step, moment, 1) for step in STEPS for moment in MOMENTS]
 
 
 @pytest.mark.parametrize(("step", "moment", "nth"), PLACES)

@@ -162,6 +162,11 @@ class Terminal:
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
+    def hang_up(self) -> None:
+        """Take the terminal away, and wait for the command to end."""
+        os.close(self.fd)
+        os.waitpid(self._pid, 0)
+
     def _read(self, is_enough: Callable[[], bool]) -> bool:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while not is_enough():
@@ -404,3 +409,17 @@ def test_colour_is_for_a_terminal(env: dict[str, str]) -> None:
         assert ("\x1b[32mactive" in terminal.shown) is coloured
     ran = subprocess.run(["sirr", "head", link], env=env, capture_output=True, check=True)
     assert b"\x1b" not in ran.stdout
+
+
+def test_a_proxy_that_is_none_is_a_mistake_whatever_server_it_is_for(env: dict[str, str]) -> None:
+    """A link names a server of its own: what is wrong on the way to that is exit code 2 as well."""
+    link = f"https://drop.example/s/{'ab' * 32}"
+    ran = subprocess.run(
+        ["sirr", "get", "-"],
+        input=link.encode(),
+        env=env | {"https_proxy": "foo://x"},
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert b"https_proxy names no proxy" in ran.stderr

@@ -36,7 +36,9 @@ def test_a_lifetime_is_written_as_people_do(text: str, seconds: int) -> None:
     assert values.duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "0s", "h", "1x", "-1h", "1.5h", "30m1h", "1h ", "\u0661h", "9999999999s"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "0s", "h", "1x", "-1h", "1.5h", "30m1h", "1h ", "1h30", "1d12", "\u0661h", "9999999999s"]
+)
 def test_what_is_no_lifetime_is_refused(text: str) -> None:
     """With an example of one."""
     with pytest.raises(ValueError, match="1h30m"):

@@ -8,16 +8,17 @@ and no redirect followed.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import ipaddress
 import json
 import socket
-import threading
-from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
+
+from sirrd import alarm
 
 _LONGEST_ANSWER: Final = 64 * 1024
 _DONE: Final = {http.client.OK, http.client.ACCEPTED}
@@ -120,7 +121,7 @@ def _answer(
     try:
         with contextlib.closing(connection):
             connection.connect()
-            with _cut_after(seconds, connection.sock):
+            with alarm.after(seconds, functools.partial(_cut, connection.sock)):
                 connection.request(method, path, headers=headers)
                 response = connection.getresponse()
                 return response.status, _json(response.read(_LONGEST_ANSWER))
@@ -135,18 +136,7 @@ def _json(content: bytes) -> object:
         return None
 
 
-@contextlib.contextmanager
-def _cut_after(seconds: float, connection: socket.socket) -> Iterator[None]:
-    """End a connection that takes its time: a time-out of the socket begins anew with each byte."""
-
-    def cut() -> None:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _cut(connection: socket.socket) -> None:
+    """End a connection that takes its time, in whatever it is."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

@@ -52,8 +52,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(_USAGE, f"sirrd: {text}\n" + (f"hint: {hint}\n" if hint else ""))
 
     def _told(self, message: str) -> tuple[str, str | None]:
-        if found := re.match("argument COMMAND: invalid choice: '(.*?)'", message):
-            return self._unknown_command(found[1])
+        if found := re.match(r"argument COMMAND: invalid choice: (['\"])(.*)\1 \(", message, re.DOTALL):
+            return self._unknown_command(found[2])
+        if found := re.match("argument (.*): ignored explicit argument", message):
+            return f"{found[1]} takes no value", f"see {self.prog} --help"
         if found := re.match("unrecognized arguments: (.*)", message, re.DOTALL):
             return self._unknown_arguments(found[1])
         if message.endswith("required: COMMAND"):

@@ -38,6 +38,7 @@ _LONGEST_PROBE_PAUSE_SECONDS: Final = 5.0
 _TOO_LARGE: Final = 413
 _MAYBE: Final = "a read may have been spent"
 _NOTHING: Final = "nothing was spent"
+_PERHAPS: Final = "it may have been done all the same"
 
 
 class Again(enum.Enum):
@@ -149,10 +150,12 @@ def _send(call: Call[T], rhythm: Rhythm) -> Steps[T]:
         outcome = yield Send(call)
         try:
             return _result(call, outcome)
-        except SirrError:
+        except SirrError as error:
             pause = None if call.again is Again.NEVER else _pause(outcome, tries, rhythm)
             is_safe = _is_unsent(outcome) or (call.again is Again.ALWAYS and _may_pass(outcome))
             if pause is None or not is_safe:
+                if call.again is Again.UNSENT and _is_lost(error, outcome):
+                    raise with_words(error, _PERHAPS) from None
                 raise
         yield Wait(pause)
     raise TypeError("the last try returns or raises")
@@ -173,7 +176,7 @@ def _read_once(call: Call[T], rhythm: Rhythm) -> Steps[T]:
             raise
         except SirrError as error:
             found = error
-        is_lost = may_be_spent(found) or (isinstance(outcome, Failure) and outcome.was_sent)
+        is_lost = _is_lost(found, outcome)
         if is_lost and doubt is None:
             doubt = found
         pause = _pause(outcome, tries, rhythm)
@@ -247,6 +250,11 @@ def _result(call: Call[T], outcome: Outcome) -> T:
         return call.read(outcome)
     except BadAnswerError:
         raise foreign(outcome) from None
+
+
+def _is_lost(error: SirrError, outcome: Outcome) -> bool:
+    """Tell whether the server may have done what was asked, and its answer be lost."""
+    return may_be_spent(error) or (isinstance(outcome, Failure) and outcome.was_sent)
 
 
 def _is_unsent(outcome: Outcome) -> bool:

@@ -240,12 +240,14 @@ def push(
     """Store a dead drop.
 
     Raises:
-        RefusedError: There is nothing in it; nothing was sent.
+        RefusedError: There is nothing in it, or a passphrase that would protect nothing; nothing was sent.
     """
     content, fragment = _filled(content_of(value)), None
+    if passphrase is not None and not (passphrase and encrypt):
+        raise RefusedError("a passphrase is not empty, and needs encryption; nothing was sent")
     if encrypt:
-        fragment = Fragment.make(os.urandom, needs_passphrase=bool(passphrase))
-        members = _sealed(content, _derived(fragment, passphrase or None))
+        fragment = Fragment.make(os.urandom, needs_passphrase=passphrase is not None)
+        members = _sealed(content, _derived(fragment, passphrase))
     else:
         members = {"value": _plain(content)}
     size = _size(members)

@@ -10,12 +10,14 @@ import httpx
 
 from sirrd import __version__
 from sirrd.client import environment
-from sirrd.client.calls import Call, Rhythm, Steps, exchange
+from sirrd.client.calls import Again, Call, Rhythm, Steps, exchange
 from sirrd.client.errors import UnavailableError
 from sirrd.client.operations import Page
 
 T = TypeVar("T")
 _EMPTY_PAGES: Final = 1000
+_PATIENCE: Final = 4
+"""How many steps' time the head of an answer has, and its body again."""
 
 
 class Party:
@@ -37,12 +39,13 @@ class Party:
         if self._shows_token(server):
             headers["authorization"] = f"Bearer {self._token}"
         seconds = self._timeout if call.seconds is None else min(call.seconds, self._timeout)
+        patience = seconds if call.again is Again.NEVER else _PATIENCE * seconds
         return httpx.Request(
             call.method,
             (server or self._server) + call.path,
             headers=headers,
             json=None if call.members is None else dict(call.members),
-            extensions={"timeout": httpx.Timeout(seconds).as_dict()},
+            extensions={"timeout": httpx.Timeout(seconds).as_dict(), "patience": patience},
         )
 
     def _shows_token(self, server: str | None) -> bool:

@@ -43,6 +43,10 @@ _TEXTS: Final = {401: "a valid bearer is required", 404: "there is no such secre
 _CANNOT_LOOK: Final = frozenset({403, 405, 501})
 _MAY_BE_OF_AN_ANSWER: Final = frozenset({403, 408, 451, 499})
 """What proxies also answer once a server has answered: they read it, and did not like it, or had no more time."""
+_REFUSALS: Final = frozenset(
+    {"api_key_needed", "body_timeout", "foreign_request", "look_only", "proof_mismatch", "proof_required"}
+)
+"""Codes of a sirrd with a status of these; others may be of whatever stands before it, and read its answer."""
 _UNSPENT: Final = frozenset({"unreadable", "busy", "storage_unavailable", "insufficient_storage"})
 """Codes of a sirrd that fails, and has spent nothing."""
 
@@ -70,6 +74,8 @@ def unlooked(answer: Answer) -> SirrError:
             status=status,
             cause=Cause.FOREIGN,
         )
+    if status in _BY_STATUS and not answer.headers.get("content-type", "").lower().startswith("application/json"):
+        return foreign(answer)  # of a sirrd the head is that of its error: nobody has looked
     kind = _BY_STATUS.get(status, _by_status(status))
     return kind(_TEXTS.get(status, f"the server answered {status}"), status=status)
 
@@ -121,9 +127,9 @@ def may_be_spent(error: SirrError) -> bool:
         return True
     if status is None or error.cause is Cause.REDIRECT:
         return False
-    if error.code is not None:
-        return status >= _BROKEN and error.code not in _UNSPENT
-    return status in _MAY_BE_OF_AN_ANSWER or not _REFUSED <= status < _BROKEN
+    if status in _MAY_BE_OF_AN_ANSWER:
+        return error.code not in _REFUSALS
+    return not (_REFUSED <= status < _BROKEN or error.code in _UNSPENT)
 
 
 def with_words(error: SirrError, words: str, *, kind: type[SirrError] | None = None) -> SirrError:

@@ -12,18 +12,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import httpx
 
+from sirrd import alarm
 from sirrd.client import addresses, environment
 from sirrd.client.answers import Answer, Body
 from sirrd.client.environment import Proxy
 from sirrd.client.failures import Failure, failure_of
 
 _SLOWEST_BYTES_PER_SECOND: Final = 4096
-_PATIENCE: Final = 4
 _SENT: Final = "send_request_headers.started"
 _CONNECTED: Final = ("connect_tcp.complete", "start_tls.complete")
 TransportT = TypeVar("TransportT")
@@ -82,13 +83,17 @@ def _of_proxy(proxy: Proxy, trust: ssl.SSLContext) -> ssl.SSLContext | None:
 class Watch:
     """Follows a request: has it begun to be sent? Until then a read cannot have been spent.
 
+    Args:
+        kept: The connection that was kept from the request before, which is not told of if it is used again.
+
     httpcore tells each step to whoever asks; a test's transport tells nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: Any = None) -> None:  # noqa: ANN401 - of httpcore
         self._is_told = False
         self._is_sent = False
         self._stream: Any = None
+        self._kept = kept
         self.is_cut = False
 
     @property
@@ -109,27 +114,20 @@ class Watch:
         """Take note of a step, for asyncio."""
         self.note(step, info)
 
-    @contextlib.contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """End the connection after so long, if it was made for this request and no answer has begun.
+    def within(self, seconds: float) -> contextlib.AbstractContextManager[None]:
+        """End the connection after so long, made for this request or kept from before, if no answer has begun.
 
         A step has its time limit, but a head can come in any number of steps, and a SOCKS proxy that says nothing is
         waited for without any. asyncio has a better way; a thread that waits can only be told by its socket.
         """
-        timer = threading.Timer(seconds, self._cut)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+        return alarm.after(seconds, self._cut)
 
     def _cut(self) -> None:
-        if self._stream is not None:
+        if (stream := self._stream or self._kept) is not None:
             self.is_cut = True
             with contextlib.suppress(OSError):
                 # Of the plain socket: that of TLS would say goodbye first.
-                socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
+                socket.socket.shutdown(stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close what was opened in vain: where a SOCKS proxy says what is none of SOCKS, httpcore leaves it open."""
@@ -155,7 +153,7 @@ class _Intake:
 
     def take(self, chunk: bytes) -> bool:
         """Add a piece; return whether more is wanted."""
-        allowed = _PATIENCE * self._seconds + self.body.size / _SLOWEST_BYTES_PER_SECOND
+        allowed = self._seconds + self.body.size / _SLOWEST_BYTES_PER_SECOND
         return self.body.take(chunk) and time.monotonic() - self._began < allowed
 
     def answer(self, *, ended: bool, broken: bool) -> Answer:
@@ -169,15 +167,17 @@ def fetch(
     transport: httpx.BaseTransport, request: httpx.Request, *, longest: int, proxy: Proxy | None
 ) -> Answer | Failure:
     """Send a request, and return its answer, or why there is none; an answer whose body breaks off is one, too."""
-    watch = Watch()
+    kept = _kept_by(transport)
+    watch = Watch(kept.get(request.url.netloc))
     request.extensions = {**request.extensions, "trace": watch.note}
     try:
-        with watch.within(_PATIENCE * _seconds(request)):
+        with watch.within(_patience(request)):
             response = transport.handle_request(request)
     except Exception as error:  # noqa: BLE001 - the edge to what strangers can make other libraries raise
         watch.close()
         return failure_of(TimeoutError() if watch.is_cut else error, was_sent=watch.was_sent, proxy=proxy)
-    intake = _Intake(response, longest=longest, seconds=_seconds(request))
+    kept[request.url.netloc] = response.extensions.get("network_stream")
+    intake = _Intake(response, longest=longest, seconds=_patience(request))
     ended, broken = True, False
     try:
         for chunk in cast("Iterable[bytes]", response.stream):
@@ -197,12 +197,12 @@ async def afetch(
     watch = Watch()
     request.extensions = {**request.extensions, "trace": watch.anote}
     try:
-        async with asyncio.timeout(_PATIENCE * _seconds(request)):
+        async with asyncio.timeout(_patience(request)):
             response = await transport.handle_async_request(request)
     except Exception as error:  # noqa: BLE001 - as in `fetch`
         await watch.aclose()
         return failure_of(error, was_sent=watch.was_sent, proxy=proxy)
-    intake = _Intake(response, longest=longest, seconds=_seconds(request))
+    intake = _Intake(response, longest=longest, seconds=_patience(request))
     ended, broken = True, False
     try:
         async for chunk in cast("AsyncIterable[bytes]", response.stream):
@@ -215,8 +215,23 @@ async def afetch(
     return intake.answer(ended=ended, broken=broken)
 
 
-def _seconds(request: httpx.Request) -> float:
-    return float(request.extensions["timeout"]["read"])
+class _Kept(threading.local):
+    """The connections of a thread: the last one to each host. No other thread's is ended for it."""
+
+    def __init__(self) -> None:
+        self.by_transport: WeakKeyDictionary[httpx.BaseTransport, dict[bytes, Any]] = WeakKeyDictionary()
+
+
+_KEPT: Final = _Kept()
+
+
+def _kept_by(transport: httpx.BaseTransport) -> dict[bytes, Any]:
+    return _KEPT.by_transport.setdefault(transport, {})
+
+
+def _patience(request: httpx.Request) -> float:
+    """Return for how many seconds the head of an answer is waited for, and its body again."""
+    return float(request.extensions["patience"])
 
 
 def _close(response: httpx.Response) -> None:

@@ -214,16 +214,24 @@ class DeadDrop:
     async def rotate(self, *, by: Caller) -> int:
         """Move every record to the first master key, and return how many could not be moved: they do not open.
 
-        Older keys are forgotten at the end if nothing needs them.
+        Older keys are forgotten at the end if nothing needs them. Where another key comes first meanwhile, or inner
+        keys are renewed, it begins anew: whoever asked for that was told that everything moves.
         """
         rotation = self._store.rotation
-        after: int | None = 0
-        while after is not None:
-            after = await rotation.move(after=after, by=by)
-        remaining = await rotation.remaining()
-        if not remaining:
-            await rotation.forget_older_keys()
-        return remaining
+        while True:
+            changes = rotation.key_changes
+            after: int | None = 0
+            while after is not None:
+                after = await rotation.move(after=after, by=by)
+            remaining = await rotation.remaining()
+            try:
+                if not remaining:
+                    await rotation.forget_older_keys()
+            except Unavailable:
+                if rotation.key_changes == changes:
+                    raise
+            if rotation.key_changes == changes:
+                return remaining
 
     async def remaining(self) -> int:
         """Return how many records are sealed under another master key than the first."""

@@ -26,7 +26,7 @@ def login(url: str | None, place: Place) -> None:
     server = configuration.server_of(
         *_first((url, ""), (place.server, ""), (os.environ.get("SIRR_SERVER"), "SIRR_SERVER"))
     )
-    word: str | None = place.token or os.environ.get("SIRR_TOKEN")
+    word: str | None = place.token or os.environ.get("SIRR_TOKEN") or None
     if word is None and not terminal.can_ask():
         note("no token was given, so none is kept: set SIRR_TOKEN to keep one")
     elif word is None:

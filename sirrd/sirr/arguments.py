@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,9 +18,13 @@ _HARMLESS_BYTES: Final = 2
 _MOST_BYTES: Final = 4 * 1024 * 1024
 
 
-def wipe() -> None:
-    """Write over all arguments that may be secret: what is no option's name, and not the first word."""
-    secret = [os.fsencode(each) for each in _secret(sys.argv[1:])]
+def wipe(commands: Collection[str]) -> None:
+    """Write over all arguments that may be secret: what is no option's name, and no command.
+
+    Args:
+        commands: The names of the commands.
+    """
+    secret = _secret(sys.argv[1:], commands)
     if not secret or not sys.platform.startswith("linux"):
         return
     try:
@@ -31,23 +36,31 @@ def wipe() -> None:
         _write_over(start, end, secret)
 
 
-def _secret(arguments: list[str]) -> list[str]:
-    found, is_first = [], True
+def _secret(arguments: Sequence[str], commands: Collection[str]) -> list[tuple[bytes, int]]:
+    """Return the arguments that may be secret, each with where that begins in it: behind the sign of `--token=…`."""
+    found, has_command, has_options = [], False, True
     for each in arguments:
-        if each.startswith("--"):
-            found.append(each.partition("=")[2])
-        elif not each.startswith("-") and is_first:
-            is_first = False
-        else:
-            found.append(each)
-    return [each for each in found if len(each) > _HARMLESS_BYTES]
+        begins = 0
+        if has_options and each == "--":
+            has_options = False
+            continue
+        if has_options and each.startswith("--"):
+            begins = each.find("=") + 1 or len(each)
+        elif not has_command and each in commands:
+            has_command = True
+            continue
+        if len(each) - begins > _HARMLESS_BYTES:
+            found.append((os.fsencode(each), len(os.fsencode(each[:begins]))))
+    return found
 
 
-def _write_over(start: int, end: int, secret: list[bytes]) -> None:
+def _write_over(start: int, end: int, secret: Sequence[tuple[bytes, int]]) -> None:
     import ctypes  # noqa: PLC0415 - it takes milliseconds, and only secrets are worth them
 
-    standing = ctypes.string_at(start, end - start)
-    for each in secret:
-        if (at := standing.find(each + b"\0")) >= 0:
-            ctypes.memset(start + at, ord("*"), len(each))
-            standing = standing[:at] + b"*" * len(each) + standing[at + len(each) :]
+    standing = b"\0" + ctypes.string_at(start, end - start)
+    for each, begins in secret:
+        # Whole arguments alone: one may be the end of another.
+        if (at := standing.find(b"\0" + each + b"\0")) >= 0:
+            stars = b"*" * (len(each) - begins)
+            ctypes.memmove(start + at + begins, stars, len(stars))
+            standing = standing[: at + 1 + begins] + stars + standing[at + 1 + len(each) :]

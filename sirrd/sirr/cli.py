@@ -16,7 +16,7 @@ error. The client is imported by the commands that need it, so that help and com
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -47,6 +47,13 @@ class _Group(click.Group):
         "127  run: there is no such command",
         "128+ ended by that signal",
     )
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """See `click.Group.invoke`."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise edge.ReaderLeftError from error
 
     def list_commands(self, _: click.Context) -> list[str]:
         """See `click.Group.list_commands`."""
@@ -94,5 +101,5 @@ for _command in (
 def main() -> NoReturn:
     """Begin, and end, the process."""
     signals.install()
-    arguments.wipe()
+    arguments.wipe(group.commands)
     edge.run(lambda: group.main(prog_name="sirr", standalone_mode=False))

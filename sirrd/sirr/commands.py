@@ -53,6 +53,12 @@ class Command(click.Command):
             return super().invoke(ctx)
         except click.ClickException as error:
             raise self._owned(error) from None
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if self._own_code is None:
+                raise
+            raise edge.Failure(edge.said_of(error), self._own_code) from None
 
     def _owned(self, error: click.ClickException) -> click.ClickException:
         if self._own_code is not None and error.exit_code not in {edge.NOT_FOUND, edge.NOT_EXECUTABLE}:
@@ -117,6 +123,17 @@ def terms(ttl: Any, reads: Any, *, keep: bool) -> dict[str, Any]:  # noqa: ANN40
     given: dict[str, Any] = {"keep": keep} if keep else {}
     given |= {} if ttl is ... else {"ttl": ttl}
     return given if reads is ... else {**given, "reads": reads}
+
+
+def termed(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a secret's terms, and hand it what a client is told of them, as `more`."""
+
+    @functools.wraps(command)
+    def with_terms(**given: Any) -> Any:  # noqa: ANN401
+        more = terms(given.pop("ttl"), given.pop("reads"), keep=given.pop("keep"))
+        return command(more=more, **given)
+
+    return TTL(READS(KEEP(with_terms)))
 
 
 def server_options(command: FunctionT) -> FunctionT:

@@ -44,6 +44,10 @@ class Failure(click.ClickException):
         self.exit_code = code  # type: ignore[misc]  # each failure has its own
 
 
+class ReaderLeftError(Exception):
+    """Whoever read standard output has gone. It is no `OSError`: click would end with 1 for that."""
+
+
 def run(main: Callable[[], object]) -> NoReturn:
     """Run the command and end the process with its exit code."""
     _prepare()
@@ -72,12 +76,25 @@ def _code_of(main: Callable[[], object]) -> int:  # noqa: PLR0911 - one return f
     except Ended as ended:
         complain(str(ended))
         return BY_SIGNAL + ended.number
-    except OSError as error:
-        return _of_output(error)
+    except ReaderLeftError:
+        give_up_output()
+        return _PIPE_CLOSED
     except Exception as error:  # noqa: BLE001 - the edge: a traceback helps nobody who shares a secret
-        complain(_as_fault(error))
+        complain(said_of(error))
         return FAILED
     return found if isinstance(found, int) else DONE
+
+
+def _of_output(error: OSError) -> int:
+    if error.errno == errno.EPIPE:
+        return _PIPE_CLOSED  # whoever reads has enough: nothing to complain about
+    complain(reason_of(error))
+    return FAILED
+
+
+def said_of(error: Exception) -> str:
+    """Say what nobody expected: in the words of the system, or as a fault."""
+    return reason_of(error) if isinstance(error, OSError) else _as_fault(error)
 
 
 def _as_fault(error: Exception) -> str:
@@ -86,13 +103,6 @@ def _as_fault(error: Exception) -> str:
     own = [each for each in places if "sirrd" in Path(each.filename).parts] or places
     where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "an unknown place"
     return f"a fault of sirr itself, please report it: {type(error).__name__} at {where}"
-
-
-def _of_output(error: OSError) -> int:
-    if error.errno == errno.EPIPE:
-        return _PIPE_CLOSED  # whoever reads has enough: nothing to complain about
-    complain(reason_of(error))
-    return FAILED
 
 
 def reason_of(error: OSError) -> str:

@@ -76,12 +76,12 @@ def _refuse_file(given: str, command: str) -> None:
 
 def _of_file(file: Path) -> Content:
     try:
-        if not file.is_dir() and file.stat().st_size > _LONGEST:
-            raise Failure(f"{name_of(file)}: this is longer than any server takes", USAGE)
-        found = values.of_file(file)
+        found = values.of_file(file, longest=_LONGEST + 1)
     except (OSError, ValueError) as error:
         reason = reason_of(error) if isinstance(error, OSError) else "this cannot be the name of a file"
         raise Failure(reason, USAGE) from None
+    if len(found.data) > _LONGEST:
+        raise Failure(f"{name_of(file)}: this is longer than any server takes", USAGE)
     if not found.data:
         raise Failure(f"{name_of(file)}: there is nothing to send, the file is empty", USAGE)
     return found
@@ -139,7 +139,11 @@ def asked_passphrase(file: Path | None, *, twice: bool = False) -> str:
 
 
 def new_passphrase() -> str:
-    """Ask for a passphrase for a new link, or make one where none is typed."""
+    """Ask for a passphrase for a new link, or make one where none is typed.
+
+    Raises:
+        Failure: The two that were typed differ, or the one that was made reaches nobody.
+    """
     if terminal.can_ask():
         typed = terminal.ask("Passphrase (leave it empty to have one made): ")
         if typed:
@@ -148,6 +152,6 @@ def new_passphrase() -> str:
                 raise Failure("the passphrases differ; nothing was sent", USAGE)
             return word
     word = values.made_passphrase()
-    note(f"passphrase: {word}")
-    note("give it to the recipient in another way than the link")
+    if not note(f"passphrase: {word}\ngive it to the recipient in another way than the link"):
+        raise Failure("the passphrase cannot be shown: standard error takes nothing; nothing was sent", USAGE)
     return word

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import sys
@@ -11,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sirrd.sirr import edge, given, names
-from sirrd.sirr.commands import FILE, JSON, KEEP, ORG, READS, TTL, Command, placed, terms
+from sirrd.sirr import edge, given, names, signals
+from sirrd.sirr.commands import FILE, JSON, ORG, Command, placed, termed
 from sirrd.sirr.configuration import key_of
 from sirrd.sirr.edge import USAGE, Failure, name_of, note, reason_of, shown, tell
-from sirrd.sirr.place import Place
+from sirrd.sirr.place import Place, failure_of
 from sirrd.sirr.receiving import line
 
 if TYPE_CHECKING:
-    from sirrd.client import SirrClient
+    from sirrd.client import SirrClient, SirrError
 
 _LONGEST_IMPORT: Final = 64 * 1024 * 1024
 _REPLACE: Final = click.option("--replace", is_flag=True, help="Put it in the place of a secret that has this key.")
@@ -30,9 +29,7 @@ _REPLACE: Final = click.option("--replace", is_flag=True, help="Put it in the pl
 )
 @click.argument("key")
 @click.argument("value", required=False)
-@TTL
-@READS
-@KEEP
+@termed
 @FILE
 @_REPLACE
 @ORG
@@ -40,10 +37,8 @@ _REPLACE: Final = click.option("--replace", is_flag=True, help="Put it in the pl
 def set_(
     key: str,
     value: str | None,
-    ttl: Any,  # noqa: ANN401
-    reads: Any,  # noqa: ANN401
+    more: dict[str, Any],
     *,
-    keep: bool,
     file: Path | None,
     replace: bool,
     place: Place,
@@ -53,8 +48,9 @@ def set_(
     with place.client() as client:
         found = given.value(value, file, command=f"sirr set {key}")
         text = _text(found if isinstance(found, bytes) else found.data)
-        _store(client, org, key, text, terms(ttl, reads, keep=keep), replace=replace)
-    note(f"stored {key} in {org}")
+        with signals.held(_left_by(key, replace=replace)):
+            _store(client, org, key, text, more, replace=replace)
+            note(f"stored {key} in {org}")
     _warn_of(key)
 
 
@@ -85,9 +81,9 @@ def _store(
     """Store an org secret, in the place of another if that is wanted.
 
     Raises:
-        Failure: The other one is gone, and this one was not stored.
+        Failure: The other one is gone, or may be, and this one is not stored, or may not be.
     """
-    from sirrd.client import ExistsError, NotFoundError, SirrError  # noqa: PLC0415
+    from sirrd.client import ExistsError, NotFoundError, SirrError, UnavailableError  # noqa: PLC0415
 
     try:
         client.set(org, key, text, **more)
@@ -97,31 +93,42 @@ def _store(
     else:
         return
     # The server has looked at all of it, and refused the key alone: what comes now fails with the network only.
-    with contextlib.suppress(NotFoundError):
+    try:
         client.delete(key, org=org)
+    except NotFoundError:
+        pass
+    except UnavailableError as error:
+        raise _torn(f"{key} may be deleted, and its new value is not stored: set it again", error) from None
     try:
         client.set(org, key, text, **more)
     except SirrError as error:
-        raise Failure(f"{key} is deleted, and its new value may not be stored: set it again ({error})") from None
+        raise _torn(f"{key} is deleted, and its new value may not be stored: set it again", error) from None
+
+
+def _torn(said: str, error: SirrError) -> Failure:
+    return Failure(f"{said} ({error})", failure_of(error, has_token=True).exit_code)
+
+
+def _left_by(key: str, *, replace: bool) -> str:
+    """Say what a signal may leave behind that ends the storing of a secret."""
+    if replace:
+        return f"{key} may be deleted, and its new value may not be stored: set it again"
+    return f"{key} may have been stored"
 
 
 @click.command("import", cls=Command, examples=("sirr import --org acme .env", "sirr import secrets.json --replace"))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(["dotenv", "json"]), help="Default: by the name of the file.")
 @click.option("--replace", is_flag=True, help="Put them in the place of those that have these keys.")
-@TTL
-@READS
-@KEEP
+@termed
 @ORG
 @placed
 def import_(
     file: Path,
     form: str | None,
-    ttl: Any,  # noqa: ANN401
-    reads: Any,  # noqa: ANN401
+    more: dict[str, Any],
     *,
     replace: bool,
-    keep: bool,
     place: Place,
 ) -> None:
     """Store all that stands in a FILE of variables under keys of an org; - is standard input.
@@ -139,8 +146,9 @@ def import_(
         stored: list[str] = []
         try:
             for key, text in found.items():
-                _store(client, org, key, text, terms(ttl, reads, keep=keep), replace=replace)
-                stored.append(key)
+                with signals.held(_left_by(key, replace=replace)):
+                    _store(client, org, key, text, more, replace=replace)
+                    stored.append(key)
         finally:
             note(f"stored {len(stored)} of {len(found)} in {org}" + (f": {_listed(stored)}" if stored else ""))
     for key in found:

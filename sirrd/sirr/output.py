@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from sirrd.sirr import edge, terminal, values
-from sirrd.sirr.edge import FAILED, USAGE, Failure, name_of, note, reason_of
+from sirrd.sirr.edge import FAILED, Failure, name_of, note, reason_of
 
 if TYPE_CHECKING:
     from sirrd.client import Content
@@ -52,14 +52,12 @@ def opened(out: Path | None) -> Iterator[Write]:
         nonlocal is_used
         is_used = True
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content.data)
-                file.flush()
-                os.fsync(descriptor)
+            _fill(descriptor, out, content.data)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                out.unlink()  # half of a value is none
             rescue(content, reason_of(error))
+        except BaseException:
+            note(f"what was read is in {put_aside(content)}")
+            raise
 
     try:
         yield write
@@ -104,7 +102,7 @@ def _keep_file(content: Content) -> None:
         return
     try:
         chosen = terminal.choose("this is a file; write it into", suggested)
-        if (file := Path(chosen)).name:
+        if chosen is not None and (file := Path(chosen)).name:
             _write_new(file, content.data)
             note(f"written into {name_of(file)}")
             return
@@ -163,23 +161,17 @@ def _write_new(file: Path, data: bytes) -> None:
     Raises:
         OSError: It could not be written.
     """
-    descriptor = os.open(file, _NEW, 0o600)
+    _fill(os.open(file, _NEW, 0o600), file, data)
+
+
+def _fill(descriptor: int, file: Path, data: bytes) -> None:
+    """Write all of a file that was just made, and close it; remove it if that does not work, or is ended."""
     try:
         with os.fdopen(descriptor, "wb") as out:
             out.write(data)
             out.flush()
-            os.fsync(out.fileno())
-    except OSError:
+            os.fsync(descriptor)
+    except BaseException:
         with contextlib.suppress(OSError):
-            file.unlink()
+            file.unlink()  # half of a value is none
         raise
-
-
-def check_new(file: Path | None) -> None:
-    """Refuse a file that is there already.
-
-    Raises:
-        Failure: It is.
-    """
-    if file is not None and file != STANDARD_OUTPUT and os.path.lexists(file):
-        raise Failure(f"{name_of(file)}: File exists", USAGE)

@@ -23,13 +23,17 @@ _LONGEST: Final = 64 * 1024
 _ID: Final = r"[0-9A-Fa-f]{64}"
 _BARE_ID: Final = re.compile(_ID)
 _KEY: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,256}")
-_LINK: Final = re.compile(rf"(?P<base>[^#?]*?)/+s/+(?P<id>{_ID})(?P<rest>(?:[/?#].*)?)", re.DOTALL)
-_IN_TEXT: Final = re.compile(rf"https?://[^\s<>\"'(){{}}]+/s/{_ID}/?(?:\?[^\s#]*)?(?:#[A-Za-z0-9_-]+)?", re.IGNORECASE)
+_LINK: Final = re.compile(rf"(?P<base>[^#?]*?)(?<!/)/+s/+(?P<id>{_ID})(?P<rest>(?:[/?#].*)?)", re.DOTALL)
+_IN_TEXT: Final = re.compile(
+    rf"https?://[^\s<>\"'(){{}}]{{1,2048}}/s/{_ID}/?(?:\?[^\s#]*)?(?:#[A-Za-z0-9_-]+)?", re.IGNORECASE
+)
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/+(.*)", re.DOTALL)
-_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/:@\[\]\\%]+)(?::[0-9]{1,5})?")
+_SHARED: Final = re.compile(rf"/s/+({_ID})(?![0-9A-Fa-f])")
+_HOST: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _IPV6: Final = re.compile(r"\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]")
 _MARKDOWN: Final = re.compile(r"!?\[[^\]]*\]\(\s*(.*?)\s*\)?[\s.,;:!?]*", re.DOTALL)
 _FRAGMENT: Final = re.compile(r"#([A-Za-z0-9_-]+)")
+_FRAGMENT_LETTERS: Final = 44
 _RANDOM: Final = re.compile(r"[A-Za-z0-9_-]{40,}")
 _QUOTED: Final = re.compile(r"(?m)^[>|\s]+")
 _WRAPPING: Final = "<>()[]{}\"'`*.,;:!?…“”„‟‘’‚‛«»‹›「」『』（）【】《》。，、"  # noqa: RUF001 - that is what surrounds links
@@ -37,6 +41,13 @@ _REWRITERS: Final = ("safelinks.protection.outlook.com", "urldefense.com", "urld
 _REWRITTEN: Final = (
     "this is a link as a mail system rewrote it; nothing was sent: copy the link out of the text of the message (in "
     "Outlook, answer the message to see it), or ask for it in another way"
+)
+_UNSEEN: Final = re.compile("[\u034f\u115f\u1160\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0]")
+"""What nobody sees either, beside controls and formats: joiners, fillers and variation selectors."""
+_SEVERAL: Final = "there is more than one link here; nothing was sent: give one of them by itself"
+_SPLIT: Final = (
+    "where the server of this link begins cannot be told, since there are blanks before it; nothing was sent: give the "
+    "link by itself, from https:// on"
 )
 _NOTHING: Final = "this is neither a link, an id nor a key; nothing was sent"
 _PIECE: Final = (
@@ -136,12 +147,15 @@ def understood(text: str, *, server: str | None = None) -> Target:
         return _without_server(bare)
     cleaned = _cleaned(text)
     whole = _unwrapped("".join(cleaned.split()))
+    if len({each.lower() for each in _SHARED.findall(whole)}) > 1:
+        raise Failure(_SEVERAL, USAGE)
     if (rewritten := _inner(whole)) is not None:
         target = understood(rewritten, server=server)
         note = "a mail system rewrote this link, and whoever runs it knows the link, too"
         return Target(target.what, target.is_link, target.is_key, note)
     otherwise = Failure(_PIECE if re.search(_ID, whole) or _is_random(whole) else _NOTHING, USAGE)
     try:
+        _check_server(cleaned, whole)
         if (link := _linked(whole, server)) is not None:
             return Target(link, is_link=True)
     except Failure as failure:
@@ -155,6 +169,17 @@ def understood(text: str, *, server: str | None = None) -> Target:
     raise otherwise
 
 
+def _check_server(text: str, whole: str) -> None:
+    """Refuse a link without its scheme whose server begins before a blank: words that stand there would be part of it.
+
+    Raises:
+        Failure: It is such.
+    """
+    found = None if "://" in whole else _LINK.fullmatch(whole)
+    if found is not None and len(found["base"]) > len(_unwrapped(text).split()[0]):
+        raise Failure(_SPLIT, USAGE)
+
+
 def _unwrapped(text: str) -> str:
     """Take away what surrounds a link, but for the brackets of an IPv6 address."""
     text = text.strip().lstrip("_~").rstrip(_WRAPPING)
@@ -165,7 +190,7 @@ def _without_server(bare: str) -> Target:
     """Take an id or a key, unless it looks like what stands behind the # of a link."""
     if _BARE_ID.fullmatch(bare):
         return Target(bare.lower())
-    if re.search(_ID, bare) or _is_random(bare):
+    if re.search(_ID, bare) or _is_random(bare) or _is_fragment(bare):
         raise Failure(_PIECE, USAGE)
     return Target(bare, is_key=True)
 
@@ -178,10 +203,23 @@ def _is_random(text: str) -> bool:
     )
 
 
+def _is_fragment(text: str) -> bool:
+    """Tell whether a text is the end of a link to the letter. One in 1500 has no digit, and does not look random."""
+    if len(text) != _FRAGMENT_LETTERS or not text.startswith("E") or text == text.upper():
+        return False
+    from sirrd.link import BadLinkError, Fragment  # noqa: PLC0415 - it loads the cryptography
+
+    try:
+        Fragment.parse(text)
+    except BadLinkError:
+        return False
+    return True
+
+
 def _cleaned(text: str) -> str:
     """Take away what nobody sees and what surrounds a link: marks of mails, of Markdown, and of HTML."""
     text = "".join(each for each in text if each.isspace() or unicodedata.category(each) not in {"Cf", "Cc"})
-    text = html.unescape(_QUOTED.sub("", text))
+    text = html.unescape(_QUOTED.sub("", _UNSEEN.sub("", text)))
     if (marked := _MARKDOWN.fullmatch(text.strip())) is not None:
         text = marked[1]
     text = _unwrapped(text).removeprefix("URL:").removeprefix("url:")
@@ -225,7 +263,7 @@ def _base(text: str, server: str | None) -> str:
     else:
         scheme, rest = "", text.lstrip("/")
     host, slash, prefix = rest.partition("/")
-    if not host:
+    if not host or "://" in prefix or re.search(_ID, prefix):
         raise Failure(_PIECE, USAGE)
     if scheme not in {"", "http", "https"} or _HOST.fullmatch(host) is None:
         raise Failure(_NOTHING, USAGE)

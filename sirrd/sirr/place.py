@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sirrd.client import SirrClient, SirrError
 
 _CODES: Final = {
+    "SettingError": USAGE,
     "NotFoundError": GONE,
     "SealedError": SEALED,
     "UnauthorisedError": UNAUTHORISED,
@@ -76,6 +77,7 @@ class Place:
 
         found = self.found() if kept else Configuration(self.server, self.token)
         server, token = found.server, found.token
+        shows_token = token is not None
         try:
             if link is not None and server is None:
                 # Whoever made the link has named this server: no token is for it.
@@ -83,9 +85,10 @@ class Place:
             if server is None:
                 raise Failure("which server? name it with --server or SIRR_SERVER, or run sirr login", USAGE)
             with self._open(server, token) as client:
+                shows_token = token is not None and (link is None or client.owns(link))
                 yield client
         except SirrError as error:
-            raise failure_of(error, has_token=token is not None) from None
+            raise failure_of(error, has_token=shows_token) from None
         except (BadLinkError, BadContentError) as error:
             raise Failure(str(error), USAGE) from None
 

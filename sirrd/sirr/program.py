@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,7 @@ _LONGEST_FIRST_LINE: Final = 256
 _OWN: Final = frozenset({"SIRR_SERVER", "SIRR_ORG"})
 """What a child may know of this command: where the secrets are, and none of them."""
 _SHELL: Final = "/bin/sh"
+_IGNORED_BY_PYTHON: Final = ("SIGPIPE", "SIGXFSZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,26 @@ class Program:
         """
         if os.name != "posix":
             return subprocess.run([self.path, *self.arguments[1:]], env=dict(environment), check=False).returncode  # noqa: S603 - that is the command
-        try:
-            os.execve(self.path, self.arguments, environment)  # noqa: S606 - that is the command
-        except OSError as error:
-            if error.errno != errno.ENOEXEC:
-                raise
-            # A script without a first line that names its interpreter: any shell runs it so.
-            os.execve(_SHELL, (_SHELL, self.path, *self.arguments[1:]), environment)  # noqa: S606
+        with _signals_of_the_system():
+            try:
+                os.execve(self.path, self.arguments, environment)  # noqa: S606 - that is the command
+            except OSError as error:
+                if error.errno != errno.ENOEXEC:
+                    raise
+                # A script without a first line that names its interpreter: any shell runs it so.
+                os.execve(_SHELL, (_SHELL, self.path, *self.arguments[1:]), environment)  # noqa: S606
+
+
+@contextlib.contextmanager
+def _signals_of_the_system() -> Iterator[None]:
+    """Give back what Python ignores for itself, and what a command would inherit: it has to die of a closed pipe."""
+    numbers = [number for name in _IGNORED_BY_PYTHON if (number := getattr(signal, name, None)) is not None]
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_interpreter(path: str) -> None:

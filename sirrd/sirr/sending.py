@@ -78,9 +78,9 @@ def push(  # noqa: PLR0913 - a command's options
         with signals.held(_MAYBE_STORED) as held:
             pushed = _pushed(client, content, ttl, terms(..., reads, keep=keep), encrypt=not plain, passphrase=word)
             if held.came is not None:
-                _destroy(client, pushed)
+                _destroy(client, pushed, word)
             else:
-                _hand_over(client, pushed, as_json=as_json)
+                _hand_over(client, pushed, word, as_json=as_json)
     if qr:
         _show_qr(pushed.url)
 
@@ -119,7 +119,7 @@ def _lifetime(client: SirrClient) -> int:
     return min(each for each in (_WEEK_SECONDS, said.default_ttl_seconds, said.max_ttl_seconds) if each is not None)
 
 
-def _hand_over(client: SirrClient, pushed: Pushed, *, as_json: bool) -> None:
+def _hand_over(client: SirrClient, pushed: Pushed, word: str | None, *, as_json: bool) -> None:
     """Print a link; if that fails, to standard error; if that fails as well, destroy what nobody can open.
 
     Raises:
@@ -131,16 +131,23 @@ def _hand_over(client: SirrClient, pushed: Pushed, *, as_json: bool) -> None:
     except OSError as error:
         edge.give_up_output()
         if not note(f"standard output: {reason_of(error)}; this is the link:\n{text}"):
-            _destroy(client, pushed)
+            _destroy(client, pushed, word)
         raise Failure("the link is not on standard output") from None
 
 
-def _destroy(client: SirrClient, pushed: Pushed) -> None:
-    """Destroy a secret whose link reached nobody, and say what came of it."""
+def _destroy(client: SirrClient, pushed: Pushed, word: str | None) -> None:
+    """Destroy a secret whose link reached nobody, and say what came of it.
+
+    With the token where it was stored; the link may name a host that is not reached from here. Without one, by the
+    link, as its recipient could.
+    """
     from sirrd.client import SirrError  # noqa: PLC0415
 
     try:
-        client.delete(pushed.link)
+        if client.owns(pushed.id):
+            client.delete(pushed.id)
+        else:
+            client.delete(pushed.link, passphrase=word)
     except SirrError as error:
         note(f"the secret is stored, nobody has its link, and it could not be destroyed: {error}")
     else:

@@ -177,9 +177,12 @@ def ask(prompt: str, *, several: bool = False) -> bytes:
 def _read(keyboard: int, typed: Typed) -> None:
     is_told = False
     while not typed.is_over:
-        data = os.read(keyboard, _AT_ONCE)
+        try:
+            data = os.read(keyboard, _AT_ONCE)
+        except OSError:
+            data = b""
         if not data:
-            break
+            raise Failure("the terminal is gone; nothing was sent", USAGE)
         is_pending = True
         if data[-1:] in {b"\r", b"\n", b"\x1b"} or len(data) < _SHORT_LINE:
             is_pending = _is_pending(keyboard)
@@ -223,7 +226,8 @@ def _silent(keyboard: int) -> Iterator[None]:
     finally:
         if has_marks:
             _write(keyboard, _MARKS_OFF)
-        termios.tcsetattr(keyboard, termios.TCSAFLUSH, before)
+        with contextlib.suppress(termios.error):  # of a terminal that is gone
+            termios.tcsetattr(keyboard, termios.TCSAFLUSH, before)
 
 
 def _ask_elsewhere(prompt: str) -> bytes:
@@ -239,11 +243,12 @@ def _ask_elsewhere(prompt: str) -> bytes:
     return line.encode("utf-8", "surrogateescape")
 
 
-def choose(prompt: str, default: str) -> str:
-    """Ask for something that may be seen; Enter takes the default, and so does an end of the input."""
+def choose(prompt: str, default: str) -> str | None:
+    """Ask for something that may be seen; Enter takes the default. None if nobody answers."""
     try:
         with open("/dev/tty", "r+b", buffering=0) as keyboard:  # noqa: PTH123 - a device
             keyboard.write(f"{edge.shown(prompt)} [{edge.shown(default)}]: ".encode())
-            return keyboard.readline(_SHORT_LINE).decode(errors="replace").strip() or default
+            line = keyboard.readline(_SHORT_LINE)
     except OSError:
-        return default
+        return None
+    return (line.decode(errors="replace").strip() or default) if line.endswith((b"\n", b"\r")) else None

@@ -15,9 +15,8 @@ from sirrd.link import MAX_NAME_BYTES, Content
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION: Final = re.compile(
-    r"(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s?)?"
+    r"(?:([0-9]{1,9})w)?(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?|([0-9]{1,9})"
 )
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ALPHABET: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _LONGEST_NAME_BYTES: Final = 200  # with room for a number before it
 _TURNING: Final = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -48,7 +47,7 @@ _LETTERS_IN_GROUP: Final = 4
 
 
 def duration(text: str) -> int | None:
-    """Parse a lifetime, as `90`, `1h`, `7d` or `1h30m`, into seconds; `never` is None.
+    """Parse a lifetime, as `90`, `1h`, `7d` or `1h30m`, into seconds; `never` is None. `1h30` may mean two things.
 
     Raises:
         ValueError: It is none, or 0.
@@ -57,7 +56,7 @@ def duration(text: str) -> int | None:
         return None
     found = _DURATION.fullmatch(text)
     parts = [int(part or 0) for part in found.groups()] if found else []
-    seconds = sum(part * _UNITS[unit] for part, unit in zip(parts, "wdhms", strict=False))
+    seconds = sum(part * _UNITS[unit] for part, unit in zip(parts, "wdhmss", strict=False))
     if not seconds:
         raise ValueError("a lifetime is written as 90s, 15m, 1h, 7d or 1h30m, or never")
     return seconds
@@ -82,12 +81,13 @@ def made_passphrase() -> str:
     return "-".join("".join(next(letters) for _ in range(_LETTERS_IN_GROUP)) for _ in range(_GROUPS))
 
 
-def of_file(file: Path) -> Content:
-    """Read a file as content with its name and media type."""
+def of_file(file: Path, *, longest: int = -1) -> Content:
+    """Read a file, or so many bytes of it, as content with its name and media type."""
     # A name of this system may hold bytes that are no letters anywhere else.
     name = os.fsencode(file.name).decode(errors="replace").encode()[-MAX_NAME_BYTES:].decode(errors="ignore") or None
     media_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-    return Content(file.read_bytes(), name, media_type)
+    with file.open("rb") as opened:
+        return Content(opened.read(longest), name, media_type)
 
 
 def text_of(content: Content) -> str | None:
@@ -137,11 +137,6 @@ def expires_in(expires_at: int | None, *, now: int) -> str:
         if left >= 2 * size:
             return f"in {left // size} {unit}"
     return f"in {left} s"
-
-
-def is_variable(name: str) -> bool:
-    """Tell whether a key can be the name of an environment variable."""
-    return _NAME.fullmatch(name) is not None
 
 
 def expires_at(at: int | None) -> str:

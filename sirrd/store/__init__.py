@@ -41,7 +41,16 @@ class Page(NamedTuple):
 
 
 class Rotation(Protocol):
-    """How every engine moves its records to another master key. Every method may raise `StorageError`."""
+    """How every engine moves its records to another master key. Every method may raise `StorageError`.
+
+    Attributes:
+        key_changes: How often another key came first, or inner keys were renewed: what had moved has to move again.
+    """
+
+    @property
+    def key_changes(self) -> int:
+        """See above."""
+        ...
 
     async def adopt(self, masters: MasterKeys) -> bool:
         """Seal with the first of these master keys from now on; tell whether it is another one than before.

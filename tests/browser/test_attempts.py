@@ -212,6 +212,42 @@ def test_the_page_asks_four_times_and_goes_on_when_it_is_told_to(site: Site, vis
     assert len(set(losses.attempts)) == 1
 
 
+STALLS: Final = """
+const real = window.fetch;
+window.stalled = 0;
+window.fetch = async (what, how = {}) => {
+  const answer = await real(what, how);
+  if ((how.method ?? "GET") !== "GET" || window.stalled++) return answer;
+  const start = (control) => {
+    control.enqueue(new TextEncoder().encode('{"id": "0", "val'));
+    how.signal.addEventListener("abort", () => control.error(how.signal.reason));
+  };
+  return new Response(new ReadableStream({ start }));
+};
+"""
+
+
+def test_an_answer_that_stops_in_the_middle_is_asked_for_again(site: Site, visit: Visit) -> None:
+    """Nothing breaks, and nothing more comes: after 20 s the page sends the same attempt again."""
+    link = site.seal(max_reads=2)
+    visitor = visit()
+    losses = Losses()
+    visitor.context.add_init_script(STALLS)
+    visitor.page.clock.install()
+    visitor.page.route("**/secrets/*", losses)
+    visitor.page.goto(link)
+    visitor.presses(ENGLISH.reveal)
+    visitor.page.wait_for_function("window.stalled === 1")
+    visitor.page.clock.run_for(19_000)
+    assert len(losses.attempts) == 1
+    visitor.page.clock.run_for(2_000)
+    visitor.sees(ENGLISH.retrying)
+    visitor.page.clock.run_for(1_000)
+    assert value_of(visitor) == "s3cret"
+    assert site.spent(link) == 1
+    assert len(set(losses.attempts)) == 1
+
+
 def test_every_reading_is_an_attempt_of_its_own(site: Site, visit: Visit) -> None:
     """Whoever views a secret twice has spent two views."""
     link = site.seal(max_reads=3)

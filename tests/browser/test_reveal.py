@@ -584,7 +584,7 @@ def test_an_answer_that_does_not_arrive_is_not_called_unspent(site: Site, visit:
         (403, "foreign_request", "foreign"),
         (429, "rate_limited", "limited"),
         (429, "too_many_proofs", "limited"),
-        (429, "too_many_repeats", "limited"),
+        (429, "too_many_repeats", "over"),
         (409, "attempt_over", "over"),
         (500, "unreadable", "unreadable"),
         (503, "busy", "unavailable"),
@@ -609,7 +609,7 @@ def test_every_refusal_has_its_words(site: Site, visit: Visit, status: int, code
         visitor.page.locator("#value:focus").wait_for()
         return
     # A HEAD has no code: what its status alone says is enough.
-    expected = "unavailable" if (method, status) == ("HEAD", 500) else name
+    expected = {500: "unavailable", 429: "limited"}.get(status, name) if method == "HEAD" else name
     visitor.page.locator(f'[data-notice="{expected}"]:focus').wait_for()
     assert visitor.page.locator("main > section:visible").count() == 1
 

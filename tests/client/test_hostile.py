@@ -6,10 +6,13 @@ A server is named by whoever made a link. Between it and the client may be a pro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import itertools
 import json
 import re
+import socket
+import threading
 import time
 import tracemalloc
 import zlib
@@ -32,11 +35,12 @@ from sirrd.client import (
     RefusedError,
     SirrClient,
     SirrError,
+    UnauthorisedError,
     UnavailableError,
 )
 from sirrd.client.answers import Answer, BadAnswerError, Body, Value
 from sirrd.link import BadContentError, Fragment
-from tests.client.servers import ID, SILENCE, Asked, reply, scripted
+from tests.client.servers import ID, SILENCE, Asked, Drops, received, reply, scripted
 
 LINK: Final = Link("https://drop.example", ID, Fragment(bytes(range(32))))
 HTML: Final = "text/html; charset=utf-8"
@@ -119,6 +123,9 @@ ANSWERS: Final[dict[str, tuple[httpx.Response, bool]]] = {
     "a gateway": (Said(502, text="<html>", headers={"Content-Type": HTML}), True),
     "a gateway that is busy": (Said(503, text="<html>"), True),
     "a gateway that waited": (Said(504), True),
+    "forbidden by a gateway that speaks JSON": (Said(403, json={"error": "blocked", "code": "waf"}), True),
+    "too slow for a gateway that speaks JSON": (Said(408, json={"error": "slow", "code": "timed_out"}), True),
+    "of another site": (problem(403, "foreign_request"), False),
     "a gateway that speaks JSON": (Said(502, json={"error": "upstream", "code": "bad_gateway"}), True),
     "a login page": (Said(200, text="<html>log in</html>", headers={"Content-Type": HTML}), True),
     "a page behind a login": (Said(511, text="<html>", headers={"Content-Type": HTML}), True),
@@ -480,6 +487,19 @@ def test_where_nobody_may_look_nothing_was_spent_and_nothing_found_out(status: i
     assert caught.value.status == status
 
 
+@pytest.mark.parametrize(("status", "kind"), [(401, UnauthorisedError), (404, NotFoundError)])
+def test_only_a_sirrd_says_that_a_secret_is_gone(status: int, kind: type[SirrError]) -> None:
+    """What stands before it has pages of its own for these, and an answer to HEAD has no body that would tell."""
+    for head in ({"Content-Type": HTML}, {}):
+        with pytest.raises(UnavailableError, match="not of sirrd") as caught:
+            client_of(lambda _: Said(status, headers=head)).head(ID)  # noqa: B023 - used at once
+        assert (caught.value.status, caught.value.cause) == (status, Cause.FOREIGN)
+    with pytest.raises(kind):
+        client_of(lambda _: Said(status, headers={"Content-Type": "application/json; charset=utf-8"})).head(ID)
+    with pytest.raises(UnavailableError, match="not of sirrd"):
+        client_of(lambda _: Said(410)).head(ID)
+
+
 @pytest.mark.parametrize(
     "after", ["-1", "nan", "inf", "1e9", "9" * 400, "0x10", "Wed, 21 Oct 2099 07:28:00 GMT", "\u00b2", ""]
 )
@@ -638,3 +658,73 @@ def test_a_server_that_breaks_off_a_long_body_is_asked_for_its_limit() -> None:
 
     with pytest.raises(RefusedError, match="the server takes 1000"):
         client_of(script).push("x" * 2000)
+
+
+def test_a_server_that_hangs_does_not_keep_who_has_the_value() -> None:
+    """The word that it has arrived is of use, and not needed: its answer is waited for as long as for one step."""
+    drips = itertools.chain([b"HTTP/1.1 200 OK\r\n"], itertools.repeat(b"X: y\r\n"))
+    with scripted(lambda asked: drips if asked.path.endswith("/received") else Drops()(asked)) as server:
+        with SirrClient(server.address, timeout=1) as sirr:
+            reading = sirr.read(ID)
+            began = time.monotonic()
+            reading.received()
+        assert time.monotonic() - began < 3
+
+
+def test_a_connection_that_was_kept_does_not_keep_a_client_either() -> None:
+    """A first answer as it should be; and then, on the same connection, a head in drops."""
+    connections = 0
+
+    def serve(connection: socket.socket) -> None:
+        connection.settimeout(30)
+        with connection, contextlib.suppress(OSError):
+            while (asked := received(connection)) is not None:
+                if asked.path == "/version":
+                    connection.sendall(
+                        reply(200, {"name": "sirrd", "version": "1"}).replace(b"Connection: close\r\n", b"")
+                    )
+                    continue
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                for _ in range(200):
+                    connection.sendall(b"X: y\r\n")
+                    threading.Event().wait(0.1)
+
+    def accept(listener: socket.socket) -> None:
+        nonlocal connections
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connections += 1
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        with SirrClient(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5) as sirr:
+            sirr.about()
+            began = time.monotonic()
+            with pytest.raises(UnavailableError, match="in time"):
+                sirr.push("s3cret")
+            assert time.monotonic() - began < 6
+        assert connections == 1
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("name", ["push", "patch", "delete", "set"])
+def test_what_may_have_been_done_is_said(name: str) -> None:
+    """Where the answer is lost; what was refused, or never sent, was not done."""
+
+    def lose(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadError("reset", request=request)
+
+    for script, may_be in (
+        (lose, True),
+        (lambda _: Said(502, text="<html>"), True),
+        (lambda _: Said(200, text="<html>"), True),
+        (lambda _: problem(500, "internal"), True),
+        (lambda _: problem(400, "bad_field"), False),
+        (lambda _: problem(503, "busy"), False),
+        (lambda _: Said(301), False),
+    ):
+        with pytest.raises(SirrError) as caught:
+            ASKS[name](client_of(script))
+        assert ("may have been done" in str(caught.value)) == may_be, caught.value

@@ -252,6 +252,14 @@ async def test_a_stranger_is_told_the_limit_of_strangers(start: Start) -> None:
             await sirr.push("x" * 600)
 
 
+@pytest.mark.parametrize("terms", [{"passphrase": "horse", "encrypt": False}, {"passphrase": ""}])
+async def test_a_passphrase_that_protects_nothing_is_refused(sirr: AsyncSirrClient, terms: dict[str, Any]) -> None:
+    """Nothing is stored by whoever believes that it is protected, and it is not."""
+    with pytest.raises(RefusedError, match="nothing was sent"):
+        await sirr.push("s3cret", **terms)
+    assert [each async for each in sirr.list()] == []
+
+
 @pytest.mark.parametrize("value", ["", b"", Content(b"")])
 @pytest.mark.parametrize("encrypt", [True, False])
 async def test_nothing_is_no_value(sirr: AsyncSirrClient, value: Any, encrypt: bool) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from sirrd.model import Identity
 from tests.crash.history import NAMELESS, Kind, Operation, Outcome
+from tests.crash.steps import Cut
 from tests.parts import PATIENCE_SECONDS
 
 API_KEY: Final = "correct-horse-battery-staple"
@@ -79,6 +80,7 @@ class Seen:
         secrets: In the order of their creation.
         faults: Answers that no client should ever get, and what is wrong with the files at the end.
         kills: How often the daemon was killed, by what.
+        cuts: How often the command that changes keys was killed, where, and whether beside a daemon.
         lost: Reads whose answer never came.
         rotations: How often a change of the master key was begun: its end ends what burned under the older one.
         repeats: How often a lost answer came after all.
@@ -88,6 +90,7 @@ class Seen:
     secrets: list[Secret] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
+    cuts: Counter[tuple[Cut, bool]] = field(default_factory=Counter)
     lost: list[Lost] = field(default_factory=list)
     rotations: int = 0
     repeats: int = 0

@@ -9,7 +9,7 @@ from typing import Final
 
 from sirrd.entropy import SystemEntropy
 from sirrd.keyring.chain import AuditRow, joined
-from sirrd.keyring.forms import ERASED_DELIVERY, ERASED_SALT
+from sirrd.keyring.forms import ERASED_DELIVERY, ERASED_SALT, generation_of, key_id_of
 from sirrd.keyring.masters import MasterKeys, parse_master_keys
 from sirrd.keyring.ring import Keyring
 from sirrd.model import Identity
@@ -46,6 +46,22 @@ def attempt_faults(database: sqlite3.Connection) -> Iterator[str]:
     strays = "SELECT count(*) FROM attempt WHERE secret NOT IN (SELECT seq FROM secret UNION SELECT seq FROM spent)"
     if (count := database.execute(strays).fetchone()[0]) != 0:
         yield f"{count} attempts are known at secrets that are gone"
+
+
+def renewal_faults(database: sqlite3.Connection) -> Iterator[str]:
+    """Yield what is wrong where a renewal has come to its end: nothing may be found by older keys any more."""
+    (number, inner) = database.execute("SELECT generation, sealed FROM inner_keys").fetchone()
+    if not number:
+        yield "the inner keys were never renewed"
+    older = database.execute("SELECT generation, moving FROM older_inner_keys ORDER BY generation").fetchall()
+    if older != [(each, 0) for each in range(number)]:
+        yield f"the older generations are {older}"
+    under = Counter(
+        (generation_of(label), key_id_of(label), key_id_of(sealed))
+        for label, sealed in database.execute("SELECT label, sealed FROM secret")
+    )
+    if under.keys() - {(number, key_id_of(inner), key_id_of(inner))}:
+        yield f"secrets are under older keys: {under}"
 
 
 def keyring_of(database: sqlite3.Connection, master_key: str) -> Keyring:

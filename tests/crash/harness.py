@@ -1,8 +1,10 @@
 """Runs the real daemon under load on one folder, kills it again and again, and keeps the history of what clients saw.
 
-A third of the kills come from outside, at a random instant, now and then before the daemon has started; the others
+A quarter of the kills come from outside, at a random instant, now and then before the daemon has started; the others
 happen at a chosen point (`points.py`). In many rounds the master key is changed beside the load, by the code of the
-command, or the system's clock is set. The workload is random but seeded. Nothing here judges: see `history.py`.
+command, with the inner keys or without, or the system's clock is set. The command itself is killed, too, between any
+two of its steps (`steps.py`), beside a daemon and without one. The workload is random but seeded. Nothing here judges:
+see `history.py`.
 """
 
 from __future__ import annotations
@@ -21,30 +23,29 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
-from unittest import mock
+from typing import Any, Final, NamedTuple
 
-from pydantic import SecretStr
-
-from sirrd import rotate
-from sirrd.config.settings import Settings
-from sirrd.errors import FolderInUse, SirrdError
-from sirrd.store.sqlite.folder import KEY_FILE, LOCK
+from sirrd.errors import FolderInUse, NoNewerKey, SirrdError
+from sirrd.store.sqlite.folder import LOCK
 from tests.crash.clients import API_KEY, Client, Seen
-from tests.crash.files import attempt_faults, audit_of, chain_faults, file_faults, keyring_of
+from tests.crash.files import attempt_faults, audit_of, chain_faults, file_faults, keyring_of, renewal_faults
+from tests.crash.keys import Keys
 from tests.crash.points import POINTS, Point
+from tests.crash.steps import FILE_CUTS, Cut
 from tests.faults.shim import KILL, Shim
-from tests.parts import PATIENCE_SECONDS, ROOT, SIRRD, ask, settings_of, started, wait_until
+from tests.parts import PATIENCE_SECONDS, ROOT, SIRRD, settings_of, started, wait_until
 
 CLIENTS: Final = 4
 TICK_SECONDS: Final = 0.05
 POINT_SECONDS: Final = 4.0
-ROTATIONS: Final = 20
-KEPT_KEY: Final = "5e" * 32
 CLOCKS: Final = (0, 3600, -3600, 2, -2, 315_360_000, -315_360_000)
 _ROTATING: Final = 0.25
+_RENEWING: Final = 0.3
+_CUTTING_BESIDE: Final = 0.8
+_POINTS_BETWEEN: Final = 4
+_ROUNDS_PER_TURN: Final = 4
+_CUTS: Final = 3
 _SETTING_CLOCK: Final = 0.25
-_ROTATION_PAUSE_SECONDS: Final = 0.01
 
 
 class Launcher:
@@ -114,29 +115,48 @@ def settings(folder: Path) -> dict[str, str]:
     )
 
 
+class Change(NamedTuple):
+    """How keys are changed beside a daemon.
+
+    Attributes:
+        renewing: How likely it is each time that the inner keys are renewed, too.
+        is_cut: Whether the command is killed before it may come to its end.
+        chance: Draws.
+    """
+
+    renewing: float
+    is_cut: bool
+    chance: random.Random
+
+
 class Run:
     """Many kills on one folder.
 
     Args:
         folder: For data and log.
         launcher: Starts the daemons.
+        commands: Starts commands that change the keys.
         shim: Under the daemons.
         seed: Makes a run the same twice, but for the timing of the machine.
+        keys: Where the keys are.
     """
 
-    def __init__(self, folder: Path, launcher: Launcher, shim: Shim, seed: int) -> None:
+    def __init__(
+        self, folder: Path, launcher: Launcher, commands: Launcher, shim: Shim, *, seed: int, keys: type[Keys]
+    ) -> None:
         self.seen = Seen()
         self._folder = folder
         self._launcher = launcher
+        self._commands = commands
         self._shim = shim
         self.seed = seed
         self._chance = random.Random(seed)
         self._round = 0
         self._points: list[str] = []
+        self._killed_at = ""
+        self._cuts: list[Cut] = []
         (folder / "data").mkdir(mode=0o700)
-        # As an operator has it, who keeps the key of an old backup.
-        self._key_file = folder / "data" / KEY_FILE
-        self._key_file.write_text(f"{'5f' * 32}\n# of an old backup\n{KEPT_KEY}\n")
+        self._keys = keys(folder / "data")
 
     @property
     def log(self) -> Path:
@@ -158,18 +178,27 @@ class Run:
         """Start the daemon, put it under load, and have it killed; the clock may be set before, and meanwhile."""
         self._round += 1
         self._set_clock()
+        if not self._round % _ROUNDS_PER_TURN:
+            # Several in a row, since each ends what attempts have left, which the other rounds ask for again.
+            for _ in range(_CUTS):
+                self._cut(beside=0)
         first, point = len(self.seen.operations), self._next_point()
-        order: dict[str, Any] = {"log": str(self.log)}
         patience = self._chance.choice((0.03, 0.2, 0.3, 0.4)) * self._chance.random()
         chosen = POINTS.get(point or "", Point())
-        passes = self._chance.randint(1, chosen.passes)
+        # Where keys change once beside a daemon, what only that passes may be passed once.
+        is_once = (chosen.rotates or chosen.renews) and self._keys.most_rotations == 1
+        passes = self._chance.randint(1, 1 if is_once else chosen.passes)
+        order: dict[str, Any] = {"log": str(self.log)}
         if point is not None:
             patience = POINT_SECONDS
             order |= {"point": point, "passes": passes, "delay": 0.002 * self._chance.random()}
-        rotates = chosen.rotates or self._chance.random() < _ROTATING
+        change = self._next_change(chosen)
+        if change is not None:
+            self._keys.add()
+        order["env"] = self._keys.env
         until = time.monotonic() + patience
         pid = self._launcher.start(**order)
-        with self._loading(pid, until, rotates=rotates) as address:
+        with self._loading(pid, until, change=change) as address:
             self._set_clock()
             if address and chosen.call:
                 self._shim.fail(chosen.call, chosen.file, KILL, skip=passes - 1)
@@ -182,7 +211,9 @@ class Run:
         self._shim.heal()
         assert code == -signal.SIGKILL, f"the daemon ended with {code}: {self.log.read_text()[-2000:]}"
         self.seen.bound(first, time.monotonic())
-        self.seen.kills[point or "from outside"] += 1
+        self._killed_at = point or "from outside"
+        self.seen.kills[self._killed_at] += 1
+        self.seen.faults += self._keys.faults()
 
     def _set_clock(self) -> None:
         """Have somebody set the system's clock, one time in four: no life that clients know may change by that."""
@@ -190,27 +221,40 @@ class Run:
             self._shim.set_clock(self._chance.choice(CLOCKS))
 
     def _next_point(self) -> str | None:
-        """Return the point of two rounds in three, each once before any comes again; None for a kill from outside."""
-        if not self._round % 3:
+        """Return the point of three rounds in four, each once before any comes again; None for a kill from outside."""
+        if not self._round % _ROUNDS_PER_TURN:
             return None
         if not self._points:
             self._points = self._chance.sample(sorted(POINTS), len(POINTS))
-        return self._points.pop()
+        before = POINTS[self._points[-1]].after
+        return self._points.pop() if before in {"", self._killed_at} else before
+
+    def _next_change(self, point: Point) -> Change | None:
+        """Return how the keys are changed beside the next daemon; None for not at all."""
+        chance = random.Random(f"{self.seed}-{self._round}-keys")
+        if point.rotates or point.renews:
+            # What moves records alone is reached by that alone.
+            return Change(1.0 if point.renews else 0.0, is_cut=False, chance=chance)
+        if self._chance.random() < _ROTATING:
+            return Change(_RENEWING, chance.random() < _CUTTING_BESIDE, chance)
+        return None
 
     def _missed(self, point: str | None) -> None:
-        """Let a point that was not reached in its time be tried again soon."""
+        """Let a point that was not reached in its time be tried again, after others: it may need what they leave."""
         if point is not None:
-            self._points.append(point)
+            if len(self._points) < _POINTS_BETWEEN:
+                self._points += self._chance.sample(sorted(POINTS), _POINTS_BETWEEN)
+            self._points.insert(0, point)
 
     @contextlib.contextmanager
-    def _loading(self, pid: int, until: float, *, rotates: bool) -> Iterator[str]:
+    def _loading(self, pid: int, until: float, *, change: Change | None) -> Iterator[str]:
         """Have clients at work, once the daemon listens, until the block ends with its death; give its address."""
         address = self._address(pid, until)
         name = f"{self.seed}-{self._round}"
         clients = [Client(address, self.seen, f"{name}-{n}") for n in range(CLIENTS if address else 0)]
         threads = [threading.Thread(target=client.load) for client in clients]
-        if address and rotates:
-            threads.append(threading.Thread(target=self._rotate, args=(pid,)))
+        if address and change is not None:
+            threads.append(threading.Thread(target=self._rotate, args=(pid, change)))
         for thread in threads:
             thread.start()
         try:
@@ -220,19 +264,52 @@ class Run:
                 thread.join(PATIENCE_SECONDS)
                 assert not thread.is_alive(), "a client hangs"
 
-    def _rotate(self, pid: int) -> None:
+    def _rotate(self, pid: int, change: Change) -> None:
         """Change the master key again and again, as the command does, until the daemon is gone."""
         try:
-            for _ in range(ROTATIONS):
+            if change.is_cut:
+                self._cut(beside=pid)
+            for _ in range(self._keys.most_rotations):
                 self.seen.rotations += 1
-                rotated(self._folder)
+                self._keys.rotate(renews=change.chance.random() < change.renewing)
                 if has_ended(pid):
                     return
-        except (OSError, http.client.HTTPException, FolderInUse):
+        except (OSError, http.client.HTTPException, FolderInUse, NoNewerKey):
             # The daemon has ended, or is about to: what it had moved is moved, and the next one goes on.
             return
         except SirrdError as error:
             self.seen.faults.append(f"changing the master key failed: {type(error).__name__}")
+
+    def _cut(self, *, beside: int) -> None:
+        """Have the command killed that changes the keys, at each place once before any comes again.
+
+        Args:
+            beside: The daemon that holds the folder meanwhile; 0 for none.
+        """
+        if not self._cuts:
+            self._cuts = self._chance.sample(self._keys.cuts, len(self._keys.cuts))
+        among = [cut for cut in self._cuts if not beside or cut in FILE_CUTS]
+        if not among:
+            return
+        cut = among[-1]
+        if not beside:
+            self._keys.add()
+        self.seen.rotations += 1
+        log = str(self._folder / "commands.log")
+        self._commands.start(log=log, command=cut.command, step=cut[:3], env=self._keys.env)
+        code = self._commands.code(within=PATIENCE_SECONDS)
+        assert code is not None, "the command hangs"
+        self.seen.faults += self._keys.faults()
+        if code == -signal.SIGKILL:
+            self._cuts.remove(cut)
+            self.seen.cuts[cut, bool(beside)] += 1
+        elif code and not (beside and has_ended(beside)):
+            said = (self._folder / "commands.log").read_text()[-500:]
+            self.seen.faults.append(f"the command that was to die at {cut} ended with {code}: {said}")
+        else:
+            # It did not come there, and is tried again later.
+            self._cuts.remove(cut)
+            self._cuts.insert(0, cut)
 
     def _address(self, pid: int, until: float) -> str:
         """Wait for the address that a daemon leaves in the lock file; empty if the daemon or the time ends before."""
@@ -247,12 +324,11 @@ class Run:
     def finish(self) -> dict[str, dict[str, int]]:
         """Take the older keys away, start the daemon, read everything, stop it; return the audit rows."""
         self.seen.rotations += 1
-        rotated(self._folder)
-        _, *older = self._key_file.read_text().splitlines()
-        if older != ["# of an old backup", KEPT_KEY]:
-            self.seen.faults.append("behind the newest key does not stand what stood behind the first")
-        command = [*SIRRD, "serve"]
-        with started(command, log=self._folder / "last.log", cwd=ROOT, env=settings(self._folder)) as daemon:
+        self._keys.add()
+        self._keys.rotate(renews=True)
+        self.seen.faults += self._keys.last_faults()
+        command, env = [*SIRRD, "serve"], settings(self._folder) | self._keys.env
+        with started(command, log=self._folder / "last.log", cwd=ROOT, env=env) as daemon:
             wait_until(lambda: bool(self._address(daemon.process.pid, math.inf)))
             address = self._address(daemon.process.pid, math.inf)
             clients = [Client(address, self.seen, f"{self.seed}-last-{n}") for n in range(CLIENTS)]
@@ -269,26 +345,10 @@ class Run:
                 self.seen.faults.append("the WAL was not emptied by a tick")
             assert daemon.stop() == 0
         with contextlib.closing(sqlite3.connect(self._folder / "data" / "sirrd.db")) as database:
-            keyring = keyring_of(database, (self._folder / "data" / KEY_FILE).read_text())
+            keyring = keyring_of(database, self._keys.text)
             self.seen.faults += [*file_faults(database), *attempt_faults(database), *chain_faults(database, keyring)]
+            self.seen.faults += renewal_faults(database)
             return audit_of(database, keyring, {secret.name: secret.identity for secret in self.seen.secrets})
-
-
-def rotated(folder: Path) -> None:
-    """Change the master key by the code of the command: beside a daemon, or without one if it is gone."""
-    chosen = Settings(data_dir=folder / "data", master_api_key=SecretStr(API_KEY), min_free_bytes=0)
-    with mock.patch.object(rotate, "_PAUSE_SECONDS", _ROTATION_PAUSE_SECONDS):
-        rotate.rotate(chosen, begin=begin_rotation, say=lambda _: None)
-
-
-def begin_rotation(address: str) -> int | None:
-    """Ask the daemon to move; None if there is nothing left to do."""
-    status, answer = ask(address, "POST", "/rotate-key", bearer=API_KEY)
-    if status == http.client.CONFLICT:
-        return None
-    if status != http.client.ACCEPTED:
-        raise http.client.HTTPException(f"answered {status}")
-    return int(answer["remaining"])
 
 
 def size_of(file: Path) -> int:

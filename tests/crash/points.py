@@ -32,6 +32,8 @@ class Point(NamedTuple):
         call: What SQLite does there to a file, once the daemon listens; a write is left half done.
         file: Which file that is.
         rotates: Whether it is reached only while records move to another master key.
+        renews: Whether it is reached only while secrets move to renewed inner keys.
+        after: If set, the point of the kill before this one, without which it can hardly be reached.
     """
 
     statement: str = ""
@@ -42,6 +44,8 @@ class Point(NamedTuple):
     call: Call = Call(0)
     file: File = File(0)
     rotates: bool = False
+    renews: bool = False
+    after: str = ""
 
 
 _COMMIT: Final = "COMMIT"
@@ -52,6 +56,8 @@ _ERASE: Final = "UPDATE slot SET salt = ?, free = 1"
 _ADOPT: Final = "UPDATE inner_keys"
 _MOVE: Final = "UPDATE secret SET label"
 _FORGET: Final = "DELETE FROM master_key"
+_RENEW: Final = "INSERT INTO older_inner_keys"
+_MOVE_ON: Final = "UPDATE secret SET lookup"
 
 POINTS: Final = {
     "before a commit": Point(_COMMIT, Moment.BEFORE, passes=60),
@@ -61,7 +67,10 @@ POINTS: Final = {
     "before what burned is kept": Point("INSERT INTO spent", Moment.BEFORE, passes=10),
     "before an attempt is noted": Point("INSERT INTO attempt", Moment.BEFORE, passes=10),
     "after a delivery was ended": Point("UPDATE delivery SET wrapped = ?, free = 1", Moment.AFTER, passes=5),
-    "before a repeat is counted": Point("UPDATE attempt SET repeats", Moment.BEFORE, passes=1),
+    "after an attempt has committed": Point(_COMMIT, Moment.AFTER, follows="INSERT INTO attempt", passes=10),
+    "before a repeat is counted": Point(
+        "UPDATE attempt SET repeats", Moment.BEFORE, passes=1, after="after an attempt has committed"
+    ),
     "before the audit rows": Point("INSERT INTO audit ", Moment.BEFORE, passes=60),
     "after the audit rows": Point("INSERT INTO audit ", Moment.AFTER, passes=60),
     "before a checkpoint": Point(_CHECKPOINT, Moment.BEFORE),
@@ -83,4 +92,12 @@ POINTS: Final = {
     "before older keys are forgotten": Point(_FORGET, Moment.BEFORE, rotates=True),
     "before the forgetting commits": Point(_COMMIT, Moment.BEFORE, follows=_FORGET, rotates=True),
     "after older keys were forgotten": Point(_COMMIT, Moment.AFTER, follows=_FORGET, rotates=True),
+    "before the inner keys are renewed": Point(_RENEW, Moment.BEFORE, renews=True),
+    "before the chain of a renewal": Point("INSERT INTO audit_chain", Moment.BEFORE, follows=_RENEW, renews=True),
+    "before a renewal commits": Point(_COMMIT, Moment.BEFORE, follows=_RENEW, renews=True),
+    "after a renewal has committed": Point(_COMMIT, Moment.AFTER, follows=_RENEW, renews=True),
+    "among the secrets of a renewal": Point(_MOVE_ON, Moment.AFTER, passes=20, renews=True),
+    "before secrets have moved": Point(_COMMIT, Moment.BEFORE, follows=_MOVE_ON, renews=True),
+    "after secrets have moved": Point(_COMMIT, Moment.AFTER, follows=_MOVE_ON, renews=True),
+    "before an older index goes": Point("UPDATE older_inner_keys SET moving", Moment.BEFORE, renews=True),
 }

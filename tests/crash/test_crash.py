@@ -10,6 +10,7 @@ import pytest
 
 from tests.crash.harness import Run, launching
 from tests.crash.history import Audit, Operation, Violation, told, violations
+from tests.crash.keys import Keys, KeysOfSetting
 from tests.crash.points import POINTS
 from tests.faults.shim import Shim
 
@@ -17,6 +18,7 @@ _FOLDERS = 4
 _KILLS_PER_FOLDER = 250
 _KILLS_TO_REACH_ALL = 2 * len(POINTS)
 _SHOWN = 5
+SOURCES = (KeysOfSetting, Keys)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -49,16 +51,24 @@ def shortest(history: list[Operation], audit: Audit, found: list[Violation]) -> 
 
 
 def test_i1_i2_i3_i8_no_kill_breaks_a_promise(tmp_path: Path, library: Path, seed: int, kills: int) -> None:
-    """I1, I2, I3, I8: after every kill, restart and load, all that clients saw and the trail agree; no salt is left."""
+    """I1, I2, I3, I8: after every kill, restart and load, all that clients saw and the trail agree; no salt is left.
+
+    The command that changes the keys is killed, too, with keys from the key file and from a setting.
+    """
     shim = Shim(library, data=tmp_path / "data", control=tmp_path / "control")
     with contextlib.ExitStack() as stack:
-        run = Run(tmp_path, stack.enter_context(launching(tmp_path, shim)), shim, seed)
+        daemons, commands = (stack.enter_context(launching(tmp_path, shim)) for _ in range(2))
+        keys = SOURCES[seed % len(SOURCES)]
+        run = Run(tmp_path, daemons, commands, shim, seed=seed, keys=keys)
         for _ in range(kills):
             run.crash()
     audit = run.finish()
     judge(run, audit)
     assert run.seen.kills.total() == kills
-    assert run.seen.repeats, "no lost answer came again"
     if kills >= _KILLS_TO_REACH_ALL:
+        assert run.seen.repeats, "no lost answer came again"
         assert run.jumps(), "the clock was never set"
         assert set(POINTS) <= set(run.seen.kills), f"never reached: {set(POINTS) - set(run.seen.kills)}"
+        missed = set(keys.cuts) - {cut for cut, _ in run.seen.cuts}
+        assert not missed, f"the command was never killed at {missed}"
+        assert keys is not Keys or any(beside for _, beside in run.seen.cuts), "nor beside a daemon"

@@ -1,7 +1,7 @@
 """The use cases on a real SQLite file, against the model: a random walk that is compared with it after every step.
 
-A step is what is asked of the daemon together with what is asked of the model; a further operation is one function
-that returns a `Step`, and one rule. By default the walk has 2 000 steps, with `--long` a hundred times as many.
+A further operation is one function in `steps.py`, and one rule. Master keys come from every source (`keys.py`). By
+default the walk has 2 000 steps, with `--long` a hundred times as many.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ import shutil
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     MultipleResults,
     RuleBasedStateMachine,
     initialize,
@@ -35,48 +34,67 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from sirrd.assembly import deaddrop_of
 from sirrd.background import tick
 from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import SystemEntropy
-from sirrd.errors import NoNewerKey, SirrdError
 from sirrd.events import Action
-from sirrd.keyring.forms import key_id_of
-from sirrd.keyring.masters import MasterKeys
-from sirrd.model import (
-    ATTEMPT_BYTES,
-    MAX_READS,
-    MAX_TTL_SECONDS,
-    UNSET,
-    Amendment,
-    Attempt,
-    BareKey,
-    Caller,
-    Draft,
-    Identity,
-    Metadata,
-    Opened,
-    Plaintext,
-    Target,
-)
+from sirrd.keyring.forms import generation_of, key_id_of
+from sirrd.model import Caller, Identity, Metadata, Target
 from sirrd.policy import Caps
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.store import SqliteStore
-from tests.conftest import MASTER_KEY, SetClock, masters
-from tests.machine.model import Fields, Model, Refused, Seen
+from tests.conftest import MASTER_KEY, SetClock
+from tests.machine.keys import Keys, Run
+from tests.machine.model import Fields, Model, RecordKeys, Refused, Seen
+from tests.machine.steps import (
+    BY,
+    IDENTITIES,
+    ORGS,
+    RIGHT,
+    Refusal,
+    Step,
+    amending,
+    amendments,
+    asked,
+    attempts,
+    beginning,
+    deleting,
+    destroying,
+    draft,
+    drafts,
+    drops,
+    identities,
+    jumps,
+    limits,
+    live,
+    orgs,
+    peeking,
+    proofs,
+    pruning,
+    putting,
+    reading,
+    receiving,
+    rivals,
+    rotating,
+    seen,
+    targets,
+    told,
+)
+from tests.test_rotation_keys import SOURCES, id_of
 
 STEPS = 2000
 STEPS_OF_A_WALK = 50
 WALKS = STEPS // STEPS_OF_A_WALK
 LONG = 100
-BY = Caller("open", "192.0.2.1")
 DAEMON = Caller("daemon")
 DATABASE = "sirrd.db"
-ORGS = ("acme", "Acme")
-KEYS = ("KEY", "key")
-IDENTITIES = [Identity.in_org(org, key) for org in ORGS for key in KEYS]
 FEW = 3
-COUNTED = (Action.MISSED, Action.REFUSED)
-OF_NO_SECRET = (*COUNTED, Action.ROTATED, Action.REDELIVERED)
+ADDRESS = "http://127.0.0.1:9"
+COUNTED = (Action.MISSED, Action.REFUSED, Action.UNPROVEN)
+OF_NO_SECRET = (*COUNTED, Action.ROTATED, Action.RENEWED, Action.REDELIVERED)
+UNPROVEN = ("proof_required", "proof_mismatch", "too_many_proofs")
+UNCOUNTED = ("bad_field", "value_too_large", "unauthorized", "no_newer_key")
 
 PROFILE = settings(
     max_examples=WALKS,
@@ -88,164 +106,12 @@ PROFILE = settings(
 )
 
 
-class Text(NamedTuple):
-    """A value that is short to print, however long it is."""
-
-    piece: str
-    times: int
-
-    def __str__(self) -> str:
-        return self.piece * self.times
+async def _entered(opened: AbstractAsyncContextManager[DeadDrop]) -> DeadDrop:
+    return await opened.__aenter__()
 
 
-class Refusal(NamedTuple):
-    """What came of a step that was refused."""
-
-    code: str
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operation: what is asked of the daemon, and what of the model."""
-
-    ask: Callable[[DeadDrop], Awaitable[Any]]
-    due: Callable[[Model], Any]
-
-
-# What is drawn. Few names, so that they collide; one key is the other one in small letters.
-
-_pieces = st.builds(Text, st.text(min_size=1, max_size=4), st.sampled_from((1, 1, 1, 1, 1, 1, 30, 2000, 70_000)))
-_edges = st.builds(Text, st.just("e"), st.sampled_from((65_400, 65_535, 65_536, 65_537, 100_000, 100_001)))
-values = st.one_of(_pieces, _pieces, _pieces, _edges)
-ttls = st.sampled_from((1, 2, 10, 30, 40, 50, 60, 60, None, None, None, MAX_TTL_SECONDS, 61, 0, MAX_TTL_SECONDS + 1))
-reads = st.sampled_from((1, 2, 2, 2, 3, 3, 3, 5, 5, 9, None, MAX_READS, 0, MAX_READS + 1))
-jumps = st.sampled_from((3600, -3600, 2, -2, 315_360_000, -315_360_000))
-orgs = st.sampled_from(ORGS)
-keys = st.sampled_from(KEYS)
-identities = st.sampled_from(IDENTITIES)
-drafts = st.fixed_dictionaries(
-    {"value": values},
-    optional={"ttl_seconds": ttls, "max_reads": reads, "delete": st.sampled_from((False, False, False, True))},
-)
-amendments = st.fixed_dictionaries({}, optional={"value": values, "ttl_seconds": ttls, "max_reads": reads})
-limits = st.builds(
-    Caps,
-    max_value_bytes=st.sampled_from((1024 * 1024, 100_000)),
-    default_max_reads=st.sampled_from((1, 3, None)),
-    default_ttl_seconds=st.sampled_from((None, None, 60)),
-    max_ttl_seconds=st.sampled_from((None, None, 60)),
-)
-attempts = st.sampled_from("123")
-drops: Bundle[str] = Bundle("drops")
-live = st.runner().flatmap(lambda machine: st.sampled_from(machine.known()))
-targets: st.SearchStrategy[Target] = st.one_of(
-    live,
-    live,
-    live,
-    live,
-    identities,
-    st.builds(BareKey.parse, keys),
-    st.builds(BareKey.parse, keys),
-    drops.map(Identity.drop),
-)
-
-
-# The operations.
-
-
-def putting(identity: Identity, fields: Fields) -> Step:
-    """Store an org secret."""
-    return Step(lambda drop: drop.put(identity, _draft(fields), by=BY), lambda model: model.put(identity, fields))
-
-
-def reading(target: Target, attempt: str | None = None) -> Step:
-    """Spend a read, or ask for one again."""
-    named = None if attempt is None else Attempt(attempt.encode() * ATTEMPT_BYTES)
-    return Step(lambda drop: drop.read(target, by=BY, attempt=named), lambda model: model.read(target, attempt))
-
-
-def receiving(target: Target, attempt: str) -> Step:
-    """Say that the value of an attempt has arrived."""
-    named = Attempt(attempt.encode() * ATTEMPT_BYTES)
-    return Step(lambda drop: drop.received(target, named), lambda model: model.received(target, attempt))
-
-
-def peeking(target: Target) -> Step:
-    """Look without spending."""
-    return Step(lambda drop: drop.peek(target, by=BY), lambda model: model.find(target).seen(model.offset))
-
-
-def amending(target: Target, fields: Fields) -> Step:
-    """Change a secret."""
-    return Step(lambda drop: drop.amend(target, _amendment(fields), by=BY), lambda model: model.amend(target, fields))
-
-
-def deleting(target: Target) -> Step:
-    """Delete, sealed or not."""
-
-    async def delete(drop: DeadDrop) -> None:
-        await drop.delete(target, by=BY)
-
-    return Step(delete, lambda model: model.delete(target))
-
-
-def pruning(org: str | None = None) -> Step:
-    """Remove what has expired, in one org or in all."""
-    return Step(lambda drop: drop.prune(org=org, by=BY), lambda model: (model.prune(org), True))
-
-
-def rotating() -> Step:
-    """Move every record to the newest master key; nobody sees anything of it."""
-    return Step(lambda drop: drop.rotate(by=BY), lambda model: model.move())
-
-
-rivals = st.one_of(
-    st.builds(amending, targets, amendments),
-    st.builds(putting, identities, drafts),
-    st.builds(deleting, targets),
-    st.builds(pruning),
-    st.builds(rotating),
-)
-
-
-def _draft(fields: Fields) -> Draft:
-    given = dict(fields) | {"plaintext": Plaintext.of(str(fields["value"]))}
-    del given["value"]
-    return Draft(**given)
-
-
-def _amendment(fields: Fields) -> Amendment:
-    plaintext = Plaintext.of(str(fields["value"])) if "value" in fields else UNSET
-    return Amendment(plaintext, fields.get("ttl_seconds", UNSET), fields.get("max_reads", UNSET))
-
-
-def _seen(metadata: Metadata) -> Seen:
-    created_at, expires_at, max_reads, delete, _ = metadata.terms
-    life = (created_at, expires_at, max_reads, delete)
-    return Seen(Identity(metadata.name, metadata.org), *life, metadata.read_count, metadata.status)
-
-
-def _said(answer: Any) -> Any:
-    """Return an answer as the model would give it, with long texts abbreviated, or a failure could not be read."""
-    if isinstance(answer, Opened):
-        answer = answer.plaintext.text()
-    if isinstance(answer, str) and len(answer) > 100:
-        return f"{answer[:20]}, {len(answer)} characters, {hashlib.sha256(answer.encode()).hexdigest()}"
-    return _seen(answer) if isinstance(answer, Metadata) else answer
-
-
-async def _asked(answer: Awaitable[Any]) -> Any:
-    try:
-        return _said(await answer)
-    except SirrdError as error:
-        return Refusal(error.code)
-
-
-def _told(step: Step, model: Model) -> Any:
-    try:
-        return _said(step.due(model))
-    except Refused as refused:
-        return Refusal(str(refused))
+async def _left(opened: AbstractAsyncContextManager[DeadDrop]) -> None:
+    await opened.__aexit__(None, None, None)
 
 
 class Machine(RuleBasedStateMachine):
@@ -256,16 +122,17 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = SetClock()
-        self.model = Model(Caps(), self.clock.at)
+        self.model = Model(Caps(), self.clock.at, RecordKeys(MASTER_KEY, 0), MASTER_KEY)
         self.stack = contextlib.ExitStack()
-        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory())) / "data"
+        self.folder.mkdir(mode=0o700)
         self.runner = self.stack.enter_context(asyncio.Runner())
         self.store: SqliteStore | None = None
-        self.keys = [MASTER_KEY]
+        self.keys = Keys(self.folder, self.clock)
         self.walked = -1
         self.audited = 0
         self.refused: Counter[str] = Counter()
-        self.fingerprints: dict[Identity, str] = {}
+        self.fingerprints: dict[tuple[Identity, int], str] = {}
 
     def teardown(self) -> None:
         """Let go of everything, whatever the walk came to."""
@@ -274,24 +141,18 @@ class Machine(RuleBasedStateMachine):
             self._close()
 
     def _open(self) -> None:
-        opening = SqliteStore.open(self.folder / DATABASE, masters=self._masters(), clock=self.clock)
-        self.store = self.runner.run(opening)
-        self.drop = DeadDrop(
-            self.store,
-            caps=self.model.caps,
-            public_caps=self.model.caps,
-            entropy=SystemEntropy(),
-            master_keys=self._masters,
-        )
-
-    def _masters(self) -> MasterKeys:
-        """Return the master keys as the key file has them now."""
-        return masters(*self.keys)
+        settings = self.keys.settings(self.model.caps)
+        self.opened = deaddrop_of(settings, clock=self.clock, entropy=SystemEntropy(), announced=ADDRESS)
+        self.drop = self.runner.run(_entered(self.opened))
+        assert isinstance(self.drop._store, SqliteStore)
+        self.store = self.drop._store
+        self.model.adopt(self.keys.held[0])
+        self.model.wrong.clear()
 
     def _close(self) -> None:
         if self.store is not None:
-            self.runner.run(self.store.close())
             self.store = None
+            self.runner.run(_left(self.opened))
 
     def known(self) -> list[Identity]:
         """Return what can be named now, or something that was never there."""
@@ -312,13 +173,13 @@ class Machine(RuleBasedStateMachine):
     def perform(self, step: Step) -> Any:
         """Make one step, and return what came of it once the model has said the same."""
         (found,) = self._ask([step])
-        due = _told(step, self.model)
+        due = told(step, self.model)
         assert found == due
         return found
 
     def _ask(self, steps: Sequence[Step]) -> list[Any]:
         async def at_once() -> list[Any]:
-            return await asyncio.gather(*(_asked(step.ask(self.drop)) for step in steps))
+            return await asyncio.gather(*(asked(step.ask(self.drop)) for step in steps))
 
         found = self.runner.run(at_once())
         self._count(found)
@@ -326,9 +187,8 @@ class Machine(RuleBasedStateMachine):
 
     def _count(self, found: Sequence[Any]) -> None:
         codes = [each.code for each in found if isinstance(each, Refusal)]
-        missed = codes.count("not_found")
-        bad = codes.count("bad_field") + codes.count("value_too_large")
-        self.refused += Counter({Action.MISSED: missed, Action.REFUSED: len(codes) - missed - bad})
+        means = dict.fromkeys(UNPROVEN, Action.UNPROVEN) | {"not_found": Action.MISSED}
+        self.refused += Counter(means.get(code, Action.REFUSED) for code in codes if code not in UNCOUNTED)
 
     def _listed(self, org: str | None = None) -> list[Metadata]:
         async def everything() -> list[Metadata]:
@@ -338,10 +198,11 @@ class Machine(RuleBasedStateMachine):
 
     # The rules.
 
-    @initialize(target=drops, caps=limits)
-    def begin(self, caps: Caps) -> str:
+    @initialize(target=drops, caps=limits, source=st.sampled_from(SOURCES))
+    def begin(self, caps: Caps, source: str) -> str:
         """Start on an empty folder; the first dead drop that is known was never there."""
         self.model.caps = caps
+        self.keys.carry_to(source)
         self._open()
         return "f" * 64
 
@@ -355,9 +216,9 @@ class Machine(RuleBasedStateMachine):
     @rule(target=drops, fields=drafts)
     def drop_one(self, fields: Fields) -> str | MultipleResults[str]:
         """Store a dead drop, whose id is the daemon's to choose."""
-        (found,) = self._ask([Step(lambda drop: drop.drop(_draft(fields), by=BY), lambda _: None)])
+        (found,) = self._ask([Step(lambda drop: drop.drop(draft(fields), by=BY), lambda _: None)])
         identity = found.identity if isinstance(found, Seen) else Identity("0" * 64)
-        assert found == _told(putting(identity, fields), self.model)
+        assert found == told(putting(identity, fields), self.model)
         return identity.name if isinstance(found, Seen) else multiple()
 
     @rule(identity=identities, fields=drafts)
@@ -365,15 +226,30 @@ class Machine(RuleBasedStateMachine):
         """Store an org secret; its key may be live, or have expired this second."""
         self.perform(putting(identity, fields))
 
-    @rule(named=targets)
-    def read(self, named: Target) -> None:
-        """Spend a read."""
-        self.perform(reading(named))
+    @rule(named=targets, proof=proofs)
+    def read(self, named: Target, proof: str | None) -> None:
+        """Spend a read, if a locked secret is shown its proof."""
+        self.perform(reading(named, proof=self._shown(named, proof)))
 
-    @rule(named=targets, attempt=attempts, received=st.booleans())
-    def read_with_an_attempt(self, named: Target, attempt: str, received: bool) -> None:
+    @precondition(lambda self: self.model.live())
+    @rule(named=live, proof=st.sampled_from("12"), times=st.integers(1, 11))
+    def guess(self, named: Target, proof: str, times: int) -> None:
+        """Show the same proof again and again: after ten wrong ones a locked secret is out of reach for a while."""
+        for _ in range(times):
+            self.perform(reading(named, proof=proof))
+
+    def _shown(self, named: Target, proof: str | None = RIGHT) -> str | None:
+        """Return the proof that is meant: the right one is that of the lock, or none."""
+        if proof == RIGHT:
+            with contextlib.suppress(Refused):
+                return self.model.find(named).lock
+            return None
+        return proof
+
+    @rule(named=targets, attempt=attempts, proof=proofs, received=st.booleans())
+    def read_with_an_attempt(self, named: Target, attempt: str, proof: str | None, received: bool) -> None:
         """I1: an attempt that is new spends a read, one that is known spends none."""
-        self.perform(reading(named, attempt))
+        self.perform(reading(named, attempt, self._shown(named, proof)))
         if received:
             self.perform(receiving(named, attempt))
 
@@ -390,11 +266,12 @@ class Machine(RuleBasedStateMachine):
     @rule(named=targets, chosen=st.lists(attempts | st.none(), min_size=2, max_size=4))
     def read_with_attempts_at_once(self, named: Target, chosen: list[str | None]) -> None:
         """I1: readers at once, some with the same attempt, come to what they would one by one, in some order."""
-        found = self._ask([reading(named, attempt) for attempt in chosen])
+        proof = self._shown(named)
+        found = self._ask([reading(named, attempt, proof) for attempt in chosen])
         asked = list(zip(chosen, found, strict=True))
         for order in itertools.permutations(asked):
             model = copy.deepcopy(self.model)
-            if all(_told(reading(named, attempt), model) == outcome for attempt, outcome in order):
+            if all(told(reading(named, attempt, proof), model) == outcome for attempt, outcome in order):
                 self.model = model
                 return
         raise AssertionError(asked)
@@ -403,10 +280,11 @@ class Machine(RuleBasedStateMachine):
     @rule(named=targets, times=st.integers(2, 5))
     def read_at_once(self, named: Target, times: int) -> None:
         """I1: of n readers at once exactly min(n, remaining) get the value, and all the others one refusal."""
-        remaining = self._remaining(named, times)
-        found = self._ask([reading(named)] * times)
-        assert Counter(found) == Counter(_told(reading(named), self.model) for _ in range(times))
-        assert sum(not isinstance(each, Refusal) for each in found) == min(times, remaining)
+        remaining, asked = self._remaining(named, times), reading(named, proof=self._shown(named))
+        found = self._ask([asked] * times)
+        assert Counter(found) == Counter(told(asked, self.model) for _ in range(times))
+        if Refusal("too_many_proofs") not in found:
+            assert sum(not isinstance(each, Refusal) for each in found) == min(times, remaining)
         assert len({each for each in found if isinstance(each, Refusal)}) <= 1
 
     def _remaining(self, named: Target, at_most: int) -> int:
@@ -420,21 +298,26 @@ class Machine(RuleBasedStateMachine):
     @rule(named=targets, before=st.integers(0, 2), after=st.integers(0, 2), rival=rivals)
     def race(self, named: Target, before: int, after: int, rival: Step) -> None:
         """I1: readers and a rival at once come to what they would one by one, in some order."""
-        found = self._ask([reading(named)] * before + [rival] + [reading(named)] * after)
+        asked = reading(named, proof=self._shown(named))
+        found = self._ask([asked] * before + [rival] + [asked] * after)
         outcome = found.pop(before), Counter(found)
-        listed = [_seen(each) for each in self._listed()]
-        orders = [self._in_order(named, place, before + after - place, rival) for place in range(before + after + 1)]
+        listed, kept = [seen(each) for each in self._listed()], self._kept()
+        orders = [self._in_order(asked, place, before + after - place, rival) for place in range(before + after + 1)]
         possible = [
-            model for model, due in orders if due == outcome and [e.seen(model.offset) for e in model.live()] == listed
+            model
+            for model, due in orders
+            if due == outcome
+            and [each.seen(model.offset) for each in model.live()] == listed
+            and _kept_by(model) == kept
         ]
-        assert possible, (outcome, listed, [due for _, due in orders])
+        assert possible, (outcome, listed, kept, [(due, _kept_by(model)) for model, due in orders])
         self.model = possible[0]
 
-    def _in_order(self, named: Target, before: int, after: int, rival: Step) -> tuple[Model, Any]:
+    def _in_order(self, asked: Step, before: int, after: int, rival: Step) -> tuple[Model, Any]:
         model = copy.deepcopy(self.model)
-        found = [_told(reading(named), model) for _ in range(before)]
-        rivals = _told(rival, model)
-        found += [_told(reading(named), model) for _ in range(after)]
+        found = [told(asked, model) for _ in range(before)]
+        rivals = told(rival, model)
+        found += [told(asked, model) for _ in range(after)]
         return model, (rivals, Counter(found))
 
     @rule(named=targets)
@@ -453,6 +336,12 @@ class Machine(RuleBasedStateMachine):
         """Delete, sealed or not."""
         self.perform(deleting(named))
 
+    @precondition(lambda self: self.model.live())
+    @rule(named=live, proof=st.sampled_from((RIGHT, RIGHT, "1")))
+    def destroy(self, named: Target, proof: str) -> None:
+        """Delete what is locked, by its proof; what is not locked stays."""
+        self.perform(destroying(named, self._shown(named, proof) or "1"))
+
     @rule(org=st.none() | orgs, limit=st.integers(1, 3))
     def list_in_pages(self, org: str | None, limit: int) -> None:
         """Page through a list: the same as in one piece, and never more in a page than was asked for."""
@@ -466,7 +355,7 @@ class Machine(RuleBasedStateMachine):
                 found += page.metadata
             return found
 
-        assert [_seen(each) for each in self.runner.run(pages())] == [
+        assert [seen(each) for each in self.runner.run(pages())] == [
             each.seen(self.model.offset) for each in self.model.live(org)
         ]
 
@@ -501,13 +390,15 @@ class Machine(RuleBasedStateMachine):
         self.model.prune()
         self.model.sweep()
 
-    @rule(stopped=st.sampled_from((0, 0, 1, 30)), jump=st.just(0) | jumps)
-    def restart(self, stopped: int = 0, jump: int = 0) -> None:
+    @rule(stopped=st.sampled_from((0, 0, 1, 30)), jump=st.just(0) | jumps, source=st.none() | st.sampled_from(SOURCES))
+    def restart(self, stopped: int = 0, jump: int = 0, source: str | None = None) -> None:
         """End and start again on the same file; what was counted of misses and refusals is in the trail by then.
 
-        I9: the boot clock tells for how long nobody looked, whatever the system's clock is set to meanwhile.
+        The master keys may be carried to another source meanwhile. I9: the boot clock tells for how long nobody
+        looked, whatever the system's clock is set to meanwhile.
         """
         self._end()
+        self.keys.carry_to(source or self.keys.source)
         self.wait(stopped)
         self.jump(jump)
         self._open()
@@ -532,11 +423,11 @@ class Machine(RuleBasedStateMachine):
     @rule(jump=st.just(0) | jumps)
     def crash(self, jump: int) -> None:
         """I2: go on with the files as they stand this moment, as after `kill -9`; counts in memory are lost."""
-        names = [DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"]
+        names = [DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", "master.key"]
         image = {name: (self.folder / name).read_bytes() for name in names}
         self._close()
         shutil.rmtree(self.folder)
-        self.folder.mkdir()
+        self.folder.mkdir(mode=0o700)
         for name, content in image.items():
             (self.folder / name).write_bytes(content)
         self.refused = self._trail_counts()
@@ -544,34 +435,106 @@ class Machine(RuleBasedStateMachine):
         self._open()
 
     @precondition(lambda self: self.model.live())
-    @rule(live=st.booleans(), batches=st.integers(0, 2))
-    def rotate(self, live: bool, batches: int) -> None:
-        """Begin to move records to a newer master key, or go on with it: some, one in a batch, or all that are left."""
-        if len(self.keys) == 1:
-            self._begin_rotation(live=live)
-        older, rotated = self._older(), self._rotated()
-        if batches:
-            self.runner.run(self._move(batches))
-            self.model.move(batches)
+    @rule(live=st.booleans(), another=st.booleans(), renews=st.booleans(), batches=st.sampled_from((None, 0, 1, 2)))
+    def rotate(self, live: bool, another: bool, renews: bool, batches: int | None) -> None:
+        """Begin to move records to a newer master key, or go on with it: none, some, or all.
+
+        Another key may come before the last one has all of them, and the inner keys may be renewed meanwhile.
+        """
+        if another or not self.model.is_moving():
+            self._put_key_first(live=live)
+        if renews:
+            self.perform(beginning(self.keys.held[0], renews=True))
+        left, rotated = len(self.model.remaining()), self._rotated()
+        assert self.runner.run(self.drop.remaining()) == left
+        if batches is not None:
+            self._move_some(batches)
         else:
             self.perform(rotating())
-            with pytest.raises(NoNewerKey):
-                self.runner.run(self.drop.begin_rotation())
-            # Nothing needs the older key any more: every value has to open without it.
-            del self.keys[1:]
-        left = max(0, older - batches) if batches else 0
-        assert self._older() == left
-        assert self._rotated() - rotated == older - left
+            if isinstance(self.perform(beginning(self.keys.held[0], renews=False)), Refusal):
+                # Nothing needs the older keys any more: every value has to open without them.
+                self.keys.drop_older()
+        assert self._rotated() - rotated == (left if batches is None else min(left, batches))
 
-    def _begin_rotation(self, *, live: bool) -> None:
-        """Put a newer master key first, and tell the running daemon, or start it again."""
-        self.model.begin_rotation()
-        self.keys.insert(0, hashlib.sha256(self.keys[0].encode()).hexdigest())
-        if live:
-            assert self.runner.run(self.drop.begin_rotation()) == len(self.model.records)
+    def _put_key_first(self, *, live: bool) -> None:
+        """Put a newer master key first, and tell the running daemon if it has them from the file, or start it again."""
+        self.keys.put_first(hashlib.sha256(self.keys.held[0].encode()).hexdigest())
+        if live and not self.keys.is_setting:
+            assert not isinstance(self.perform(beginning(self.keys.held[0], renews=False)), Refusal)
         else:
             self.restart()
-        assert self._older() == len(self.model.records)
+        assert self.runner.run(self.drop.remaining()) == len(self.model.records)
+
+    def _move_some(self, batches: int) -> None:
+        self.runner.run(self._move(batches))
+        self.model.move(batches)
+
+    @precondition(lambda self: self.model.live())
+    @rule(
+        beside=st.booleans(),
+        newer=st.booleans(),
+        renews=st.booleans(),
+        slowly=st.booleans(),
+        cut_at=st.none() | st.none() | st.integers(0, 4),
+    )
+    def run_command(self, beside: bool, newer: bool, renews: bool, slowly: bool, cut_at: int | None) -> None:
+        """Run `sirrd rotate-key`, beside the daemon or without it, to its end or to one of the lines that it says.
+
+        Keys from a setting the operator has to put there first, and take out at the end.
+        """
+        if newer and self.keys.is_setting:
+            self._put_key_first(live=False)
+        if beside:
+            asked = [self._asked(renews=each, slowly=slowly) for each in (False, True)]
+            run = self.keys.run_command(
+                self.model.caps, begin=asked[0], renew=asked[1] if renews else None, cut_at=cut_at
+            )
+        else:
+            self._end()
+            run = self.keys.run_command(
+                self.model.caps, begin=_ask_nobody, renew=_ask_nobody if renews else None, cut_at=cut_at
+            )
+            self._follow(run, renews=renews)
+            self._open()
+        if run.is_ended:
+            assert not self.model.is_moving()
+            assert not renews or self.model.made_under == self.keys.held[0]
+            if self.keys.is_setting:
+                self.keys.drop_older()
+
+    def _asked(self, *, renews: bool, slowly: bool) -> Callable[[str], int | None]:
+        """Return what asks the daemon to move, as the command does; it moves one record then, or all."""
+
+        def ask(address: str) -> int | None:
+            assert address == ADDRESS
+            if isinstance(self.perform(beginning(self.keys.held[0], renews=renews)), Refusal):
+                return None
+            left = self.runner.run(self.drop.remaining())
+            assert left == len(self.model.remaining())
+            if slowly and left:
+                self._move_some(1)
+            else:
+                self.perform(rotating())
+            return left
+
+        return ask
+
+    def _follow(self, run: Run, *, renews: bool) -> None:
+        """Have the model do what a command did that held the folder itself."""
+        if run.has_begun:
+            self.model.begin_rotation(self.keys.held[0], renews=renews)
+        if run.has_moved:
+            self.model.move()
+            self.model.sweep()
+
+    @rule(stopped=st.booleans())
+    def run_command_with_keys_from_elsewhere(self, stopped: bool) -> None:
+        """The command is refused, beside the daemon and after it, if it has its keys from elsewhere."""
+        if stopped:
+            self._end()
+        self.keys.refuse_elsewhere(self.model.caps, _ask_nobody)
+        if stopped:
+            self._open()
 
     async def _move(self, batches: int) -> None:
         assert self.store is not None
@@ -580,11 +543,6 @@ class Machine(RuleBasedStateMachine):
             patch.setattr(statements, "ROTATION_BATCH_BYTES", 1)
             for _ in range(batches):
                 after = None if after is None else await self.store.rotation.move(after=after, by=BY)
-
-    def _older(self) -> int:
-        """Return how many records are under another master key than the newest one."""
-        newest = self._masters().first.id
-        return sum(key_id_of(label) != newest for (label,) in self.rows("SELECT label FROM secret"))
 
     def _rotated(self) -> int:
         ((count,),) = self.rows("SELECT coalesce(sum(count), 0) FROM audit WHERE action = ?", Action.ROTATED)
@@ -599,19 +557,21 @@ class Machine(RuleBasedStateMachine):
         self._lists_are_the_models()
         self._the_trail_is_the_models()
         self._the_file_holds_no_more_than_the_model()
+        self._the_keys_are_the_models()
         self.walked += 1
 
     def _peeks_are_the_models(self) -> None:
-        """I5: every live secret shows what the model says, by a name that never changes; looking spends nothing."""
+        """I5: every live secret shows what the model says, under a name that a renewal alone changes."""
         for record in self.model.live():
             metadata = self.runner.run(self.drop.peek(record.identity, by=BY))
-            assert _seen(metadata) == record.seen(self.model.offset)
-            assert self.fingerprints.setdefault(record.identity, metadata.fingerprint) == metadata.fingerprint
+            assert seen(metadata) == record.seen(self.model.offset)
+            called = (record.identity, self.model.keys.generation)
+            assert self.fingerprints.setdefault(called, metadata.fingerprint) == metadata.fingerprint
 
     def _lists_are_the_models(self) -> None:
         """I5, I9: lists hold what lives, the newest first, of all orgs or of one."""
         for org in (None, *ORGS, "nobody"):
-            assert [_seen(each) for each in self._listed(org)] == [
+            assert [seen(each) for each in self._listed(org)] == [
                 each.seen(self.model.offset) for each in self.model.live(org)
             ]
 
@@ -619,17 +579,37 @@ class Machine(RuleBasedStateMachine):
         """I3: every transition has left one row in the file, and nothing else has."""
         sql = "SELECT seq, action, lower(hex(fingerprint)), at, count FROM audit WHERE seq > ? ORDER BY seq"
         rows = [row for row in self.rows(sql, self.audited) if row[1] not in OF_NO_SECRET]
-        # What was stored and burned in one step was never peeked at.
-        names = {identity: self.fingerprints.get(identity) for _, identity in self.model.audit}
-        names = {identity: name or self._fingerprint(identity) for identity, name in names.items()}
-        due = Counter((action, names[identity], self.clock.at, 1) for action, identity in self.model.audit)
+        due = Counter(
+            (action, self._fingerprint(identity, generation), self.clock.at, 1)
+            for action, identity, generation in self.model.audit
+        )
         assert Counter(tuple(row[1:]) for row in rows) == due
         self.audited = max([self.audited, *(row[0] for row in rows)])
         self.model.audit.clear()
 
-    def _fingerprint(self, identity: Identity) -> str:
-        assert self.store is not None
-        return self.fingerprints.setdefault(identity, self.store.fingerprint(identity))
+    def _fingerprint(self, identity: Identity, generation: int) -> str:
+        """Return what a secret is called by; what was stored and burned in one step was never peeked at."""
+        if generation == self.model.keys.generation:
+            assert self.store is not None
+            return self.fingerprints.setdefault((identity, generation), self.store.fingerprint(identity))
+        return self.fingerprints[identity, generation]
+
+    def _the_keys_are_the_models(self) -> None:
+        """Each record is sealed under the keys that the model says, and nothing but those that still serve is kept."""
+        assert self._kept() == _kept_by(self.model)
+        assert self.rows("SELECT generation FROM inner_keys") == [(self.model.keys.generation,)]
+        assert {number for (number,) in self.rows("SELECT generation FROM older_inner_keys")} == set(self.model.ended)
+        moving = self.rows("SELECT generation FROM older_inner_keys WHERE moving")
+        assert {number for (number,) in moving} == self.model.moving
+        noted = {key for (key,) in self.rows("SELECT key_id FROM master_key")}
+        assert (noted != {id_of(self.model.keys.master)}) == self.model.has_older_keys
+        ((renewals,),) = self.rows("SELECT count(*) FROM audit WHERE action = ?", Action.RENEWED)
+        assert renewals == self.model.keys.generation
+
+    def _kept(self) -> Counter[tuple[bytes, bytes, int]]:
+        """Count the records, those that have burned included, by the keys that they are under."""
+        rows = self.rows("SELECT label, sealed FROM secret UNION ALL SELECT label, sealed FROM spent")
+        return Counter((key_id_of(label), key_id_of(sealed), generation_of(label)) for label, sealed in rows)
 
     def _the_file_holds_no_more_than_the_model(self) -> None:
         """I8: there is a row and a salt for every record that is not gone or pruned, and for nothing else."""
@@ -643,8 +623,17 @@ class Machine(RuleBasedStateMachine):
         assert self._trail_counts() == +self.refused
 
     def _trail_counts(self) -> Counter[str]:
-        sql = "SELECT action, sum(count) FROM audit WHERE action IN (?, ?) GROUP BY action"
+        sql = "SELECT action, sum(count) FROM audit WHERE action IN (?, ?, ?) GROUP BY action"
         return Counter(dict(self.rows(sql, *COUNTED)))
+
+
+def _kept_by(model: Model) -> Counter[tuple[bytes, bytes, int]]:
+    keys = [record.keys for record in [*model.records, *model.spent]]
+    return Counter((id_of(each.master), id_of(each.master), each.generation) for each in keys)
+
+
+def _ask_nobody(address: str) -> int | None:
+    raise AssertionError(address)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

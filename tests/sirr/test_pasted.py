@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote
 
 import pytest
@@ -61,6 +62,10 @@ WRAPPED = {
     "a sentence": f"Here it is: {LINK} - be quick",
     "a sentence on lines": f"Hello,\n\n{LINK}\n\nBye",
     "Outlook": f"https://nam01.safelinks.protection.outlook.com/?url={quote(LINK, safe='')}&data=05%7C02&reserved=0",
+    "a mark that chooses a look": f"{LINK[:70]}\ufe0f{LINK[70:]}\ufe0f",
+    "twice the same": f"{LINK}\n{LINK}\n",
+    "HTML with its link": f'<a href="{LINK}">{LINK}</a>',
+    "no scheme, with a blank behind the server": LINK.removeprefix("https://").replace("/s/", " /s/"),
     "Google": f"https://www.google.com/url?q={quote(LINK, safe='')}&sa=D",
 }
 
@@ -133,6 +138,17 @@ PIECES = {
     "two links": f"{LINK} https://drop.example/s/{'cd' * 32}#{FRAGMENT}",
     "Outlook, cut": f"https://nam01.safelinks.protection.outlook.com/?url=https%3A%2F%2Fdrop.example%2Fs%2F{ID[:9]}&data=x",
     "a proof-like key": "aB3" * 15,
+    "a fragment without a digit": "EA" + "a" * 42,
+    "a word before a link without its scheme": f"see drop.example/s/{ID}#{FRAGMENT}",
+    "a name before a link without its scheme": f"Link: drop.example/s/{ID}#{FRAGMENT}",
+    "a link without its scheme in parentheses": f"the secret (drop.example/s/{ID}#{FRAGMENT})",
+    "words with a slash before one": f"and/or drop.example/s/{ID}#{FRAGMENT}",
+    "a server on two lines, without its scheme": f"drop.exa\nmple/s/{ID}#{FRAGMENT}",
+    "two plain links": f"https://drop.example/s/{ID}\nhttps://other.example/s/{'cd' * 32}",
+    "a plain link and a whole one": f"https://drop.example/s/{ID} https://other.example/s/{'cd' * 32}#{FRAGMENT}",
+    "a plain link with a tracker and a whole one": f"https://drop.example/s/{ID}?x=1 {LINK.replace('01', 'cd')}",
+    "two without their schemes": f"drop.example/s/{ID} other.example/s/{'cd' * 32}#{FRAGMENT}",
+    "a link behind a link": f"drop.example/s/{ID}/s/{'cd' * 32}#{FRAGMENT}",
 }
 NOTHING = {
     "nothing": "",
@@ -159,6 +175,17 @@ def test_what_is_neither_link_id_nor_key_never_leaves(text: str) -> None:
     assert caught.value.exit_code == USAGE
     assert "nothing was sent" in caught.value.message
     assert not any(part in caught.value.message for part in (ID[:12], FRAGMENT[:12]))
+
+
+@pytest.mark.parametrize(
+    "piece", ["/", "/s/", "a/s/", "https://a", "[x](", " ", "[x]( ", "?u=https://a/s/", "&#35;", "EA"]
+)
+def test_a_long_text_takes_no_time(piece: str) -> None:
+    """As much as is read of a file, of whatever kind."""
+    began = time.process_time()
+    with pytest.raises(Failure, match="nothing was sent"):
+        understood(piece * (65_536 // len(piece)))
+    assert time.process_time() - began < 5
 
 
 @settings.get_profile("fuzz")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from sirrd.sirr.edge import Failure
 from sirrd.sirr.terminal import Typed
 from tests.conftest import API_KEY, Launch
+from tests.parts import ask
 from tests.test_scripts_of_sirr import Terminal, got, link_of, person
 
 KEY = "-----BEGIN KEY-----\n" + "abc/+=\n" * 3 + "-----END KEY-----\n"
@@ -212,3 +214,38 @@ def test_no_file_has_a_name_of_the_senders_choice_unasked(env: dict[str, str], a
     assert (folder / kept.replace("Makefile", "received-Makefile")).read_bytes() == b"\xff\x00"
     assert (folder / "there").read_text() == "mine"
     assert not (folder / "Makefile").exists()
+
+
+def test_without_an_answer_no_file_has_a_name_of_the_senders_choice(env: dict[str, str]) -> None:
+    """The end of the input is none, and where there is no keyboard nobody answers."""
+    file = Path(env["HOME"]).parent / "report.bin"
+    file.write_bytes(b"\xff\x00")
+    terminal = Terminal(["sirr", "get", link_of(pushed_with(env, b"", "--file", str(file)))], env)
+    terminal.until("[report.bin]: ")
+    terminal.send("\x04")
+    assert terminal.end() == 0
+    assert (Path(env["HOME"]) / "secret").read_bytes() == b"\xff\x00"
+    assert not (Path(env["HOME"]) / "report.bin").exists()
+    asked = "from sirrd.sirr import terminal; print(terminal.choose('which', 'report.bin'))"
+    ran = subprocess.run([sys.executable, "-c", asked], start_new_session=True, capture_output=True, check=True)
+    assert ran.stdout == b"None\n"
+
+
+def test_an_empty_token_is_none_and_is_asked_for(env: dict[str, str]) -> None:
+    """As everywhere an empty variable counts as none."""
+    terminal = Terminal(["sirr", "login"], env | {"SIRR_TOKEN": ""})
+    terminal.until("Token (empty for none): ")
+    terminal.type(API_KEY)
+    assert terminal.end() == 0
+    assert API_KEY in (Path(env["HOME"]) / ".config" / "sirr" / "sirr.json").read_text()
+
+
+def test_what_was_typed_on_a_terminal_that_is_gone_is_not_sent(env: dict[str, str]) -> None:
+    """Half of a value is none; who started this with `nohup` reads why."""
+    said = Path(env["HOME"]) / "said"
+    terminal = Terminal(["sh", "-c", "trap '' HUP; exec sirr push > said 2>&1"], env)
+    terminal.until("Value: ")
+    terminal.send("half of a va")
+    terminal.hang_up()
+    assert said.read_text() == "Error: the terminal is gone; nothing was sent\n"
+    assert ask(env["SIRR_SERVER"], "GET", "/secrets", bearer=API_KEY)[1] == {"secrets": []}

@@ -187,7 +187,7 @@ class Attempts:
             transaction.execute(statements.FORGET_ATTEMPTS, (secret,))
             transaction.execute(statements.REMOVE_SPENT, (secret,))
 
-    def forget_spent(self, transaction: Transaction, target: Target) -> None:
+    def remove_spent(self, transaction: Transaction, target: Target) -> None:
         """End what secrets of a name have left that have burned."""
         for names in self._keyring.every_names():
             if isinstance(target, BareKey):
@@ -219,7 +219,7 @@ class Attempts:
         old = transaction.execute(statements.FORGET_OLD, (min(now, transaction.now) - REMEMBERED_SECONDS,)).rowcount
         return len(batch) + old, now
 
-    def end_some_under_older(self, transaction: Transaction, key_id: bytes) -> int:
+    def end_batch_under_older_keys(self, transaction: Transaction, key_id: bytes) -> int:
         """End a batch of what is sealed under another master key than that: only its reader could move it.
 
         Returns:

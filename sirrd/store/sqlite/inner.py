@@ -19,13 +19,14 @@ from sirrd.keyring.inner import Generation, InnerKeys
 from sirrd.keyring.masters import MasterKeys
 from sirrd.keyring.ring import Keyring
 from sirrd.model import Caller
+from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.trail import ChainedTrail
 
 Execute = Callable[[str, Sequence[Any] | Mapping[str, Any]], sqlite3.Cursor]
 _OLDER: Final = "SELECT generation, sealed, ended_at, moving FROM older_inner_keys"
 
 
-def settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> Keyring:
+def open_or_make_keys(connection: sqlite3.Connection, masters: MasterKeys) -> Keyring:
     """Return what opens a database, making the inner keys of a new one; note the first master key before a row uses it.
 
     Raises:
@@ -46,7 +47,7 @@ def settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> Keyring:
         older = older_keys(connection.execute, masters)
         if row is not None and {key_id_of(row[0]), *_older_key_ids(connection)} != {masters.first.id}:
             # Whatever becomes of older keys, these must open with the first.
-            seal_again(connection.execute, masters)
+            reseal_keys(connection.execute, masters)
         connection.execute(
             "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (masters.first.id, masters.check_value()),
@@ -55,7 +56,7 @@ def settle_keys(connection: sqlite3.Connection, masters: MasterKeys) -> Keyring:
 
 
 def read_keys(connection: sqlite3.Connection, masters: MasterKeys) -> Keyring:
-    """Return what opens a database, without writing to it; errors as in `settle_keys`."""
+    """Return what opens a database, without writing to it; errors as in `open_or_make_keys`."""
     sealed, number = connection.execute("SELECT sealed, generation FROM inner_keys").fetchone()
     return Keyring(masters, masters.open_inner(sealed), number=number, older=older_keys(connection.execute, masters))
 
@@ -76,7 +77,7 @@ def _older_key_ids(connection: sqlite3.Connection) -> set[bytes]:
     return {key_id_of(sealed) for (sealed,) in connection.execute("SELECT sealed FROM older_inner_keys")}
 
 
-def seal_again(execute: Execute, masters: MasterKeys) -> None:
+def reseal_keys(execute: Execute, masters: MasterKeys) -> None:
     """Seal the inner keys, and those of every older generation, under the first master key.
 
     Raises:
@@ -118,7 +119,7 @@ def renew_keys(connection: sqlite3.Connection, keyring: Keyring, trail: ChainedT
             "UPDATE inner_keys SET sealed = ?, generation = ?, made_under = ?",
             (masters.seal_inner(new), number + 1, masters.first.id),
         )
-        connection.execute("UPDATE attempt SET ends_at = 0 WHERE ends_at != 0")
+        connection.execute(statements.END_ALL)
         heads = [head for (head,) in connection.execute("SELECT head FROM audit_chain ORDER BY id")]
         chain = AuditChain(new.audit, masters.entropy(SALT_BYTES), previous=joined(heads))
         begun = trail.begin(connection, chain, generation=number + 1)

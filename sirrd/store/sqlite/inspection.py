@@ -64,7 +64,7 @@ class Schema(NamedTuple):
 class Guarded(sqlite3.Connection):
     """A connection to which the schema of its file can do nothing; the `factory` of every one to a database of ours."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as those of the base  # noqa: ANN401 - as those of the base
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as those of the base
         super().__init__(*args, **kwargs)
         with contextlib.suppress(AttributeError):  # Python may be built without it, and then loads none
             self.enable_load_extension(False)  # noqa: FBT003 - the parameter has no name

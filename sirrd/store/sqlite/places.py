@@ -74,7 +74,7 @@ class Places:
                 )
         return lookup, names.fingerprint(lookup)
 
-    def take_along(self, transaction: Transaction, row: Row, identity: Identity, plaintext: Plaintext) -> Row:
+    def move_to_newest_keys(self, transaction: Transaction, row: Row, identity: Identity, plaintext: Plaintext) -> Row:
         """Move a secret to the inner keys of now, if it is not there, and return its row; it has a fresh salt then.
 
         The older salt is gone, and with it all that older keys could open; deliveries that wrap it are over.

@@ -17,7 +17,7 @@ from sirrd.keyring.ring import Keyring
 from sirrd.model import Caller
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.attempts import Attempts
-from sirrd.store.sqlite.inner import renew_keys, seal_again
+from sirrd.store.sqlite.inner import renew_keys, reseal_keys
 from sirrd.store.sqlite.places import Places
 from sirrd.store.sqlite.queries import Queries
 from sirrd.store.sqlite.statements import Row
@@ -29,7 +29,11 @@ logger = logging.getLogger(__name__)
 
 
 class SqliteRotation:
-    """The `Rotation` of the embedded store."""
+    """The `Rotation` of the embedded store.
+
+    Attributes:
+        key_changes: See `Rotation`. A change counts before it is committed, so that no older look passes for newer.
+    """
 
     def __init__(
         self,
@@ -47,7 +51,7 @@ class SqliteRotation:
         self._trail = trail
         self._attempts = attempts
         self._places = places
-        self._adopted = 0
+        self.key_changes = 0
 
     async def adopt(self, masters: MasterKeys) -> bool:
         """See `Rotation.adopt`."""
@@ -57,14 +61,13 @@ class SqliteRotation:
         def unit(transaction: Transaction) -> None:
             for (check_value,) in transaction.execute("SELECT check_value FROM master_key").fetchall():
                 masters.verify(check_value)
-            seal_again(transaction.execute, masters)
+            reseal_keys(transaction.execute, masters)
             transaction.execute(
                 "INSERT INTO master_key (key_id, check_value) VALUES (?, ?) ON CONFLICT DO NOTHING",
                 (masters.first.id, masters.check_value()),
             )
 
-        # Before the commit: from then on `forget_older_keys` must not take the word of a look that came before it.
-        self._adopted += 1
+        self.key_changes += 1
         await self._writer.submit(unit)
         # No batch comes between the commit and this line: whoever waits for a batch is told before the next one begins.
         self._keyring.use(masters)
@@ -72,7 +75,11 @@ class SqliteRotation:
 
     async def renew(self, *, by: Caller) -> bool:
         """See `Rotation.renew`."""
-        self._adopted += 1
+        # A command asks again and again while secrets move, and must not undo the end of that.
+        ((made_under,),) = await self._queries.fetch(statements.MADE_UNDER, {})
+        if made_under == self._keyring.first_id:
+            return False
+        self.key_changes += 1
         return await self._writer.between(lambda connection: renew_keys(connection, self._keyring, self._trail, by=by))
 
     async def remaining(self) -> int:
@@ -121,7 +128,7 @@ class SqliteRotation:
             try:
                 if not is_named:
                     identity, plaintext = self._keyring.open_label(row.record), self._keyring.open_value(row.record)
-                    self._places.take_along(transaction, row, identity, plaintext)
+                    self._places.move_to_newest_keys(transaction, row, identity, plaintext)
                     return 1
                 new = self._keyring.rewrap(row.record)
             except Unreadable as error:
@@ -133,15 +140,15 @@ class SqliteRotation:
 
     async def forget_older_keys(self) -> None:
         """See `Rotation.forget_older_keys`."""
-        first, adopted = self._keyring.first_id, self._adopted
+        first, changes = self._keyring.first_id, self.key_changes
         if await self.remaining():
             raise Unavailable
 
-        def end_some(transaction: Transaction) -> int:
-            return self._attempts.end_some_under_older(transaction, first)
+        def end_batch(transaction: Transaction) -> int:
+            return self._attempts.end_batch_under_older_keys(transaction, first)
 
         # What has burned under an older key can be moved by nobody, so it ends, some at a time.
-        while await self._writer.submit(end_some, long=True, own=True):
+        while await self._writer.submit(end_batch, long=True, own=True):
             pass
 
         def unit(transaction: Transaction) -> bool:
@@ -149,10 +156,10 @@ class SqliteRotation:
             # What was counted above says nothing any more if another key came first meanwhile.
             older_inner = transaction.execute("SELECT sealed FROM older_inner_keys").fetchall()
             under = {key_id_of(inner), *(key_id_of(sealed) for (sealed,) in older_inner)}
-            if under != {first} or self._adopted != adopted:
+            if under != {first} or self.key_changes != changes:
                 return False
             transaction.execute(statements.MOVED, ())
-            if self._attempts.end_some_under_older(transaction, first):
+            if self._attempts.end_batch_under_older_keys(transaction, first):
                 return False
             ((older,),) = transaction.execute(statements.OLDER_KEYS, {"key": first}).fetchall()
             transaction.change(statements.FORGET_OLDER_KEYS, (first,), rows=older)
@@ -160,5 +167,5 @@ class SqliteRotation:
 
         if not await self._writer.submit(unit, own=True):
             raise Unavailable
-        if self._adopted == adopted:
+        if self.key_changes == changes:
             self._keyring.moved()

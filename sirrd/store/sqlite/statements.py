@@ -95,6 +95,7 @@ REWRAP: Final = "UPDATE secret SET label = ?, sealed = ? WHERE seq = ? AND seale
 MOVE: Final = """
     UPDATE secret SET lookup = ?, bare = ?, org = ?, label = ?, sealed = ?
     WHERE seq = ? AND lookup = ? AND sealed = ?"""
+MADE_UNDER: Final = "SELECT made_under FROM inner_keys"
 OLDER_KEYS: Final = "SELECT count(*) FROM master_key WHERE key_id != :key"
 MOVING: Final = "SELECT count(*) FROM older_inner_keys WHERE moving"
 MOVED: Final = "UPDATE older_inner_keys SET moving = 0 WHERE moving"
@@ -146,7 +147,9 @@ DUE: Final = f"""
     SELECT id, secret, delivery, length(sealed) FROM attempt LEFT JOIN spent ON seq = secret
     WHERE delivery IS NOT NULL AND ends_at <= :now ORDER BY ends_at LIMIT {SWEEP_BATCH}"""
 END_ATTEMPT: Final = "UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE id = ?"
-END_OF: Final = "UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE secret = ? AND ends_at != 0"
+# Those that a renewal has ended have their delivery still.
+END_OF: Final = """
+    UPDATE attempt SET delivery = NULL, ends_at = 0 WHERE secret = ? AND (ends_at != 0 OR delivery IS NOT NULL)"""
 END_ALL: Final = "UPDATE attempt SET ends_at = 0 WHERE ends_at != 0"
 REMOVE_SPENT: Final = """
     DELETE FROM spent WHERE seq = ?1

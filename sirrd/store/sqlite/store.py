@@ -55,7 +55,7 @@ from sirrd.store.sqlite.connections import (
     persist_wal,
     vacuum_some,
 )
-from sirrd.store.sqlite.inner import settle_keys
+from sirrd.store.sqlite.inner import open_or_make_keys
 from sirrd.store.sqlite.places import Places
 from sirrd.store.sqlite.portable import SqliteUnits
 from sirrd.store.sqlite.queries import Queries
@@ -154,7 +154,7 @@ class SqliteStore:
                 unless_opened.callback(writing.close)
                 bound_wal(writing, min_free_bytes)
                 is_sound = checkpoint(writing) and is_sound
-                keyring = settle_keys(writing, masters)
+                keyring = open_or_make_keys(writing, masters)
                 timeline = resume(writing, clock)
                 queries = await Queries.open(path, keyring=keyring, timeline=timeline)
                 unless_opened.push_async_callback(queries.close)
@@ -222,7 +222,7 @@ class SqliteStore:
                 transaction.events.append(Event(Action.EXPIRED, transaction.now, Caller("daemon"), fingerprint))
             for (is_live,) in transaction.execute(statements.HOLDER, arguments).fetchall():
                 raise KeyExists(fingerprint) if is_live else NeedsThread
-        self._attempts.forget_spent(transaction, identity)
+        self._attempts.remove_spent(transaction, identity)
 
     def claim(
         self, target: Target, *, by: Caller, unlock: Unlock = refuse, attempt: Attempt | None = None
@@ -248,7 +248,7 @@ class SqliteStore:
             identity = self._identify(target, record, fingerprint)
             # Only from here on anything is written, under the whole condition once more.
             if self._keyring.moving:
-                row = self._places.take_along(transaction, row, identity, plaintext)
+                row = self._places.move_to_newest_keys(transaction, row, identity, plaintext)
             action = self._spend(transaction, row, burns=burns, attempt=attempt)
             _note(transaction, action, fingerprint, identity, by)
             return Opened(plaintext, fingerprint, target.name)
@@ -354,7 +354,7 @@ class SqliteStore:
                 plaintext = amendment.plaintext
             agreed = terms(row.terms, transaction.now)
             if keyring.moving:
-                row = self._places.take_along(transaction, row, identity, plaintext)
+                row = self._places.move_to_newest_keys(transaction, row, identity, plaintext)
             # A fresh salt in the same slot: what the old terms were bound to can never be opened again.
             new = keyring.seal(row.lookup, identity, plaintext, agreed)
             transaction.change(statements.RESALT, (new.salt, row.slot))
@@ -377,7 +377,7 @@ class SqliteStore:
                 return self._remove(transaction, target, _arguments(transaction, lookup), fingerprint, by)
             except Gone as gone:
                 # What is raised undoes what the unit has written, so this is raised after the commit.
-                self._attempts.forget_spent(transaction, target)
+                self._attempts.remove_spent(transaction, target)
                 return gone
 
         return _raised(await self._writer.submit(unit))
@@ -393,7 +393,7 @@ class SqliteStore:
             if not rows:
                 refusal = self._refusal(transaction, arguments, fingerprint)
                 if isinstance(refusal, Gone) and self._has_spent(transaction, arguments, fingerprint, unlock):
-                    self._attempts.forget_spent(transaction, target)
+                    self._attempts.remove_spent(transaction, target)
                     return refusal
                 raise refusal
             row = Row(*rows[0])
@@ -415,22 +415,19 @@ class SqliteStore:
 
     async def prune(self, *, org: str | None, by: Caller, before: int | None = None, gently: bool = True) -> int:
         """See `Store.prune`."""
-        # The plus keeps SQLite from going through all secrets of the org rather than through those that expired.
-        arguments: dict[str, Any] = {}
-
         rests = gently and time.monotonic() - self._writer.last_short_at < _QUIET_SECONDS
         # For one org each batch goes through what has expired in all: the fewer there are, the better.
-        arguments["most"] = _PRUNE_BATCH_BESIDE_OTHERS if rests and org is None else statements.PRUNE_BATCH
+        most = _PRUNE_BATCH_BESIDE_OTHERS if rests and org is None else statements.PRUNE_BATCH
 
         def unit(transaction: Transaction) -> tuple[int, float]:
             began = time.monotonic()
-            now = transaction.now if before is None else before
+            # In here, since inner keys may be renewed while this waits.
             places = {} if org is None else statements.named(self._keyring.org_lookups(org))
-            arguments.update(places)
+            # The plus keeps SQLite from going through all secrets of the org rather than through those that expired.
             of_org = f"AND +org IN ({statements.among(places)})" if places else ""
-            statement, any_left = statements.PRUNE.format(of_org=of_org), statements.EXPIRED.format(of_org=of_org)
-            rows = transaction.execute(statement, {"now": now, **arguments}).fetchall()
-            if not rows and transaction.execute(any_left, {"now": now, **arguments}).fetchall():
+            arguments = {"now": transaction.now if before is None else before, "most": most, **places}
+            rows = transaction.execute(statements.PRUNE.format(of_org=of_org), arguments).fetchall()
+            if not rows and transaction.execute(statements.EXPIRED.format(of_org=of_org), arguments).fetchall():
                 raise miscounted(0, 1)
             self._end_rows(transaction, rows, Action.EXPIRED, by)
             return len(rows), time.monotonic() - began

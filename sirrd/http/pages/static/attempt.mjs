@@ -5,7 +5,7 @@ import { newAttempt } from "./link.mjs";
 
 const PAUSES_MS = [300, 1000, 2000];
 const WITHIN_MS = 60000;
-const HEAD_MS = 20000;
+const SILENCE_MS = 20000;
 
 // The refusals of sirrd that spend nothing. Whatever else comes in its stead, nobody knows.
 const NAMES = {
@@ -15,7 +15,7 @@ const NAMES = {
   proof_mismatch: "wrong",
   too_many_proofs: "limited",
   rate_limited: "limited",
-  too_many_repeats: "limited",
+  too_many_repeats: "over",
   attempt_over: "over",
   foreign_request: "foreign",
   unreadable: "unreadable",
@@ -30,14 +30,29 @@ const CERTAIN = ["wrong", "over"];
 /** Begins a reading. */
 export const newReading = () => ({ attempt: newAttempt(), isUncertain: false, isOpen: true });
 
+/** Takes a body in, and says at each piece that there is one. */
+async function whole(body, goesOn) {
+  const reader = body.getReader();
+  const pieces = [];
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+    pieces.push(piece.value);
+    goesOn();
+  }
+  return new Blob(pieces).text();
+}
+
 /** Asks once. Returns {value}, or {name} of what went wrong. */
 async function ask(secret, headers, isNamed) {
   const hangUp = new AbortController();
-  const timer = setTimeout(() => isNamed && hangUp.abort(), HEAD_MS); // Without an attempt it would lose the value.
+  let timer = 0;
+  const goesOn = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => isNamed && hangUp.abort(), SILENCE_MS); // Without an attempt it would lose the value.
+  };
+  goesOn();
   try {
     const answer = await fetch(secret, { headers, cache: "no-store", signal: hangUp.signal });
-    clearTimeout(timer);
-    const { value, code } = await answer.json();
+    const { value, code } = JSON.parse(await whole(answer.body, goesOn));
     return answer.ok && typeof value === "string" ? { value } : { name: NAMES[code] ?? "lost" };
   } catch {
     return { name: "lost" };
