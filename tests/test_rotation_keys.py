@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 from pydantic import SecretStr
 
-from sirrd import rotate
+from sirrd.cli import rotate
 from sirrd.clock import SystemClock
 from sirrd.config.settings import Settings
 from sirrd.errors import BadSetting, FolderInUse, SirrdError, Unavailable, Unreadable, WrongKey

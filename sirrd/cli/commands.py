@@ -76,7 +76,7 @@ def _prune(settings: Settings) -> None:
 
 
 def _rotate_key(settings: Settings, *, renew: bool) -> None:
-    from sirrd.rotate import rotate  # noqa: PLC0415 - see the module's docstring
+    from sirrd.cli.rotate import rotate  # noqa: PLC0415 - see the module's docstring
 
     def begin(address: str, path: str = "/rotate-key") -> int | None:
         try:

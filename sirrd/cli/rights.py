@@ -27,7 +27,7 @@ _NEEDED: Final = (
     "grp",
     "pwd",
     "sirrd.background",
-    "sirrd.rotate",
+    "sirrd.cli.rotate",
     "sirrd.store.sqlite.backup",
     "sirrd.store.sqlite.restore",
     "sirrd.store.sqlite.verify",

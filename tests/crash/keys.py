@@ -10,7 +10,7 @@ from unittest import mock
 
 from pydantic import SecretStr
 
-from sirrd import rotate
+from sirrd.cli import rotate
 from sirrd.config.settings import Settings
 from sirrd.keyring.masters import MasterKey, parse_master_keys
 from sirrd.store.sqlite.folder import DATABASE, KEY_FILE

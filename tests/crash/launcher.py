@@ -16,7 +16,7 @@ import select
 import signal
 from typing import Any
 
-import sirrd.rotate
+import sirrd.cli.rotate
 import sirrd.server.process  # noqa: F401 - what daemons and commands import when they start
 from sirrd.cli import program as cli
 from tests.crash.points import POINTS

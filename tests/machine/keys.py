@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from sirrd import rotate
+from sirrd.cli import rotate
 from sirrd.clock import Clock
 from sirrd.config.settings import Settings
 from sirrd.config.sources import load
