@@ -12,7 +12,7 @@ Nothing of the daemon is imported here.
 """
 
 from sirrd.client.answers import Version
-from sirrd.client.clients import AsyncReading, AsyncSirrClient, Reading, SirrClient
+from sirrd.client.clients import AsyncSirrClient, SirrClient
 from sirrd.client.errors import (
     CannotLookError,
     CannotOpenError,
@@ -28,7 +28,8 @@ from sirrd.client.errors import (
     UnauthorisedError,
     UnavailableError,
 )
-from sirrd.client.operations import UNSET, Head, Metadata, Pushed
+from sirrd.client.reading import AsyncReading, Reading
+from sirrd.client.values import UNSET, Head, Metadata, Pushed
 from sirrd.link import BadContentError, BadLinkError, Content, Link
 
 __all__ = [

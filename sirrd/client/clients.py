@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -17,42 +16,16 @@ from sirrd.client import operations
 from sirrd.client.answers import Version
 from sirrd.client.calls import Call, Outcome, Step, Wait, version
 from sirrd.client.errors import SirrError
-from sirrd.client.operations import UNSET, Head, Metadata, Named, Number, Page, Pushed, Unset
+from sirrd.client.named import Named
 from sirrd.client.party import Cursors, Party
+from sirrd.client.reading import AsyncReading, Reading
 from sirrd.client.transports import Ways, afetch, fetch
+from sirrd.client.values import UNSET, Head, Metadata, Number, Page, Pushed, Unset
 from sirrd.link import Content, Link
 
 T = TypeVar("T")
 PAGE: Final = 500
 _TIMEOUT_SECONDS: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A secret that was read.
-
-    Attributes:
-        content: What was in it.
-    """
-
-    content: Content
-    _say: Callable[[], None] = field(repr=False)
-
-    def received(self) -> None:
-        """Say that it is where it belongs: the server forgets it then, not some time later. Nothing is raised."""
-        self._say()
-
-
-@dataclass(frozen=True, slots=True)
-class AsyncReading:
-    """A secret that was read; see `Reading`."""
-
-    content: Content
-    _say: Callable[[], Awaitable[None]] = field(repr=False)
-
-    async def received(self) -> None:
-        """See `Reading.received`."""
-        await self._say()
 
 
 class SirrClient(Party):

@@ -3,209 +3,22 @@
 from __future__ import annotations
 
 import base64
-import enum
 import os
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from sirrd import link
-from sirrd.client import addresses, answers
-from sirrd.client.addresses import BadAddressError
+from sirrd.client import answers
 from sirrd.client.answers import LONGEST_VALUE_BODY, Answer
 from sirrd.client.calls import SHORT_SECONDS, Again, Call, path_of
-from sirrd.client.errors import CannotOpenError, LockedError, RefusedError
+from sirrd.client.errors import CannotOpenError, RefusedError
+from sirrd.client.named import Named, check_key, checked_org, derived
 from sirrd.client.refusals import unlooked
-from sirrd.link import BadContentError, BadLinkError, Content, Fragment, Keys, Link
+from sirrd.client.values import UNSET, Head, Metadata, Number, Page, Pushed, Unset
+from sirrd.link import BadContentError, Content, Fragment, Keys, Link
 
 ATTEMPT_BYTES: Final = 32
-_ID: Final = re.compile(r"[0-9a-f]{64}")
-_ID_OF_EITHER_CASE: Final = re.compile(r"[0-9A-Fa-f]{64}")
-_KEY: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,256}")
-_ORG: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.-]{1,128}")
 _LARGEST: Final = (1 << 63) - 1
 _SEALED: Final = 410
-
-
-class Unset(enum.Enum):
-    """Marks what is left to the server, where None has a meaning of its own."""
-
-    UNSET = enum.auto()
-
-
-UNSET: Final = Unset.UNSET
-Number = int | None | Unset
-
-
-class Pushed(NamedTuple):
-    """A dead drop that was stored.
-
-    Attributes:
-        id: Its id.
-        link: What the recipient is given.
-    """
-
-    id: str
-    link: Link
-
-    def __repr__(self) -> str:
-        return "<Pushed>"
-
-    @property
-    def url(self) -> str:
-        """The link as text."""
-        return str(self.link)
-
-
-class Metadata(NamedTuple):
-    """What a list and an amendment tell of a secret; times are Unix seconds.
-
-    Attributes:
-        key: The id of a dead drop, or the key of an org secret.
-        org: The org, or None.
-        fingerprint: What log and audit trail call it by.
-        created_at: When it was stored.
-        expires_at: When it expires, or None: never.
-        max_reads: How often it may be read, or None: any number of times.
-        read_count: How often it was read.
-        delete: Whether its last read burns it, rather than seals it.
-        locked: Whether a reader has to show a proof.
-        status: `active` or `sealed`.
-    """
-
-    key: str
-    org: str | None
-    fingerprint: str
-    created_at: int
-    expires_at: int | None
-    max_reads: int | None
-    read_count: int
-    delete: bool
-    locked: bool
-    status: str
-
-    def __repr__(self) -> str:
-        return f"<Metadata of {self.fingerprint}>"
-
-
-class Head(NamedTuple):
-    """What `HEAD` tells of a secret, spending nothing; times are Unix seconds.
-
-    Attributes:
-        read_count: How often it was read.
-        reads_remaining: How often it can still be read, or None: any number of times.
-        delete: Whether its last read burns it, rather than seals it.
-        created_at: When it was stored.
-        expires_at: When it expires, or None: never.
-        locked: Whether a reader has to show a proof.
-        status: `active` or `sealed`.
-        fingerprint: What log and audit trail call it by; None where the server does not tell.
-    """
-
-    read_count: int
-    reads_remaining: int | None
-    delete: bool
-    created_at: int
-    expires_at: int | None
-    locked: bool
-    status: str
-    fingerprint: str | None
-
-
-class Page(NamedTuple):
-    """A page of a list; `cursor` is where the next one begins, or None."""
-
-    secrets: Sequence[Metadata]
-    cursor: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """What a caller names a secret by.
-
-    Attributes:
-        segments: Of its path.
-        server: The server of a link, or None: the client's own.
-        fragment: Of a link, or None.
-    """
-
-    segments: tuple[str, ...] = field(repr=False)
-    server: str | None = None
-    fragment: Fragment | None = None
-
-    @classmethod
-    def by(cls, what: str | Link, org: str | None = None) -> Named:
-        """Take a link, an id, or a key, with its org or bare. What is none of them is sent nowhere.
-
-        Raises:
-            BadLinkError: It looks like a link and is none.
-            RefusedError: It is neither a link nor an id nor a key, or the end of a link by itself.
-        """
-        if isinstance(what, str) and "://" in what:
-            what = Link.parse(what)
-        if isinstance(what, Link):
-            return cls(("secrets", what.id), _server_of(what), what.fragment)
-        if _ID.fullmatch(what) is not None:
-            return cls(("secrets", what))
-        _check_key(what)
-        return cls(("secrets", what)) if org is None else cls(("orgs", _checked_org(org), "secrets", what))
-
-    @property
-    def path(self) -> str:
-        """The path of its resource."""
-        return path_of(*self.segments)
-
-    def keys(self, passphrase: str | None) -> Keys | None:
-        """Derive its keys, or None where there is no fragment.
-
-        Raises:
-            LockedError: A passphrase is needed, and none was given.
-            RefusedError: It is no text.
-        """
-        if self.fragment is None:
-            return None
-        if self.fragment.needs_passphrase and not passphrase:
-            raise LockedError("this link needs a passphrase")
-        return _derived(self.fragment, passphrase if self.fragment.needs_passphrase else None)
-
-
-def _server_of(named: Link) -> str:
-    try:
-        return str(addresses.parse(named.server))
-    except BadAddressError as error:
-        raise BadLinkError(f"this is not the link of a secret: {error}") from None
-
-
-def _check_key(text: str) -> None:
-    if _ID_OF_EITHER_CASE.fullmatch(text) is not None:
-        raise RefusedError("the letters of an id are small; nothing was sent")
-    if _KEY.fullmatch(text) is None:
-        raise RefusedError("this is neither a link nor an id nor a key; nothing was sent")
-    # A name of 44 letters that would be a fragment as well has small letters once in 10^10 times only if it is one.
-    if text != text.upper() and _is_fragment(text):
-        raise RefusedError("this is the end of a link, which no server may see; nothing was sent")
-
-
-def _is_fragment(text: str) -> bool:
-    try:
-        Fragment.parse(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _checked_org(org: str) -> str:
-    if _ORG.fullmatch(org) is None:
-        raise RefusedError("the name of an org is made of letters, digits, _, . and -; nothing was sent")
-    return org
-
-
-def _derived(fragment: Fragment, passphrase: str | None) -> Keys:
-    try:
-        return fragment.keys(passphrase)
-    except UnicodeEncodeError:
-        raise RefusedError("the passphrase holds what is no character; nothing was sent") from None
 
 
 def content_of(value: str | bytes | Content) -> Content:
@@ -247,7 +60,7 @@ def push(
         raise RefusedError("a passphrase is not empty, and needs encryption; nothing was sent")
     if encrypt:
         fragment = Fragment.make(os.urandom, needs_passphrase=passphrase is not None)
-        members = _sealed(content, _derived(fragment, passphrase))
+        members = _sealed(content, derived(fragment, passphrase))
     else:
         members = {"value": _plain(content)}
     size = _size(members)
@@ -339,7 +152,7 @@ def delete(named: Named, *, passphrase: str | None = None, as_owner: bool) -> Ca
 
 def page(*, org: str | None, cursor: str | None, limit: int) -> Call[Page]:
     """Read a page of a list."""
-    segments = ("secrets",) if org is None else ("orgs", _checked_org(org), "secrets")
+    segments = ("secrets",) if org is None else ("orgs", checked_org(org), "secrets")
 
     def read(answer: Answer) -> Page:
         found = answer.read(answers.Listed)
@@ -362,17 +175,17 @@ def set_in(
     Raises:
         RefusedError: There is nothing in it, or the org or the key cannot be called so; nothing was sent.
     """
-    _check_key(key)
+    check_key(key)
     members: dict[str, Any] = {"key": key, "value": _plain(_filled(content_of(value)))}
     size = _size(members)
     members |= _numbers(ttl_seconds=ttl, max_reads=reads) | ({"delete": False} if keep else {})
-    path = path_of("orgs", _checked_org(org), "secrets")
+    path = path_of("orgs", checked_org(org), "secrets")
     return Call("POST", path, lambda answer: _done(answer.read(answers.Stored)), Again.UNSENT, members, size=size)
 
 
 def prune(*, org: str | None) -> Call[int]:
     """Remove what has expired; return how many there were."""
-    path = "/prune" if org is None else path_of("orgs", _checked_org(org), "prune")
+    path = "/prune" if org is None else path_of("orgs", checked_org(org), "prune")
     return Call("POST", path, lambda answer: answer.read(answers.Pruned).pruned, Again.ALWAYS)
 
 

@@ -12,7 +12,7 @@ from sirrd import __version__
 from sirrd.client import environment
 from sirrd.client.calls import Again, Call, Rhythm, Steps, exchange
 from sirrd.client.errors import UnavailableError
-from sirrd.client.operations import Page
+from sirrd.client.values import Page
 
 T = TypeVar("T")
 _EMPTY_PAGES: Final = 1000
