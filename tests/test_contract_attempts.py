@@ -473,9 +473,9 @@ async def test_a_long_value_that_burned_goes_on_the_thread(tmp_path: Path, opene
     await _put(store, identity, "x" * 200_000)
     await store.claim(identity, by=CALLER, attempt=attempt)
     seen: list[str] = []
-    store._writing.set_trace_callback(lambda sql: seen.append(f"{threading.current_thread().name}: {sql}"))
+    store._upkeep._writing.set_trace_callback(lambda sql: seen.append(f"{threading.current_thread().name}: {sql}"))
     await store.received(identity, attempt)
-    store._writing.set_trace_callback(None)
+    store._upkeep._writing.set_trace_callback(None)
     assert {line.partition(":")[0] for line in seen if "DELETE FROM spent" in line} == {"sirrd-writer"}
     assert _left(tmp_path) == (0, 0, 0, 0)
 

@@ -293,7 +293,7 @@ async def test_a_lock_that_was_changed_in_the_file_opens_nothing(
     """It is one of the terms that the sealed forms are bound to: whoever writes to the database cannot take it off."""
     path = f"/secrets/{await daemon.put(lock=LOCK)}"
     store: Any = daemon.drop._store
-    store._writing.execute(f"UPDATE secret SET {change}")
+    store._upkeep._writing.execute(f"UPDATE secret SET {change}")
     answers = [await daemon.stranger.get(path, headers=headers) for headers in ({}, RIGHT, WRONG)]
     assert [answer.status_code for answer in answers] == expected
 

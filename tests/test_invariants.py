@@ -135,7 +135,7 @@ async def test_i2_what_was_answered_is_committed(daemon: Daemon) -> None:
 
 def daemon_pragma(daemon: Daemon, name: str) -> tuple[Any, ...]:
     """Read a pragma on the daemon's own writing connection."""
-    found: tuple[Any, ...] = store_of(daemon)._writing.execute(f"PRAGMA {name}").fetchone()
+    found: tuple[Any, ...] = store_of(daemon)._upkeep._writing.execute(f"PRAGMA {name}").fetchone()
     return found
 
 
@@ -185,7 +185,7 @@ def get(path: str) -> dict[str, Any]:
 async def test_i3_no_commit_no_value(daemon: Daemon, statement: str) -> None:
     """I3: where the read cannot be made durable the answer is 503 without the value, and the read is still there."""
     secret = await daemon.put("not yet")
-    writing = store_of(daemon)._writing
+    writing = store_of(daemon)._upkeep._writing
     writing.set_authorizer(
         lambda action, name, *_: (
             sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_TRANSACTION and name == statement else sqlite3.SQLITE_OK

@@ -333,7 +333,9 @@ async def test_what_expired_makes_way_wherever_it_stands(renewing: SqliteStore, 
     await move(renewing, batches=0)
     for org in ("acme", "umbrella"):
         await renewing.put(Identity.in_org(org, "SHORT"), Plaintext.of("x"), terms(ttl=5), by=CALLER)
-    renewing._writing.execute("UPDATE secret SET expires_at = ? WHERE substr(label, 1, 1) = x'01'", (clock.at + 5,))
+    renewing._upkeep._writing.execute(
+        "UPDATE secret SET expires_at = ? WHERE substr(label, 1, 1) = x'01'", (clock.at + 5,)
+    )
     clock.at += 10
     await renewing.put(Identity.in_org("acme", "DB"), Plaintext.of("new"), terms(), by=CALLER)
     assert (await renewing.claim(Identity.in_org("acme", "DB"), by=CALLER)).plaintext.text() == "new"
@@ -433,7 +435,7 @@ async def test_what_a_renewal_has_ended_holds_no_delivery_of_others(old: Path, o
 
 async def test_a_damaged_record_does_not_move_and_can_be_deleted(renewing: SqliteStore) -> None:
     """What does not open stays where it is found, keeps the older keys, and goes when it is told to."""
-    renewing._writing.execute("UPDATE secret SET sealed = CAST(sealed || x'00' AS BLOB) WHERE seq = 21")
+    renewing._upkeep._writing.execute("UPDATE secret SET sealed = CAST(sealed || x'00' AS BLOB) WHERE seq = 21")
     await move(renewing)
     assert await renewing.rotation.remaining() == 1
     key = Identity.in_org("acme", "DB")

@@ -149,7 +149,7 @@ async def test_a_record_that_does_not_open_keeps_the_older_key(
 async def test_older_keys_are_not_forgotten_while_the_inner_keys_need_one(old: Path, opened: Opener) -> None:
     """Forgetting checks that the database's own keys open with the first master key."""
     store = await opened(old, masters=masters(NEWER_KEY, MASTER_KEY))
-    store._writing.execute("UPDATE inner_keys SET sealed = zeroblob(181)")
+    store._upkeep._writing.execute("UPDATE inner_keys SET sealed = zeroblob(181)")
     with pytest.raises(Unavailable):
         await store.rotation.forget_older_keys()
     assert await store.rotation.has_older_keys()

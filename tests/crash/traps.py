@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, NoReturn
 from unittest import mock
 
-from sirrd.store.sqlite import connections, store
+from sirrd.store.sqlite import connections, store, upkeep
 from sirrd.store.sqlite.inspection import Guarded
 from tests.crash.points import Moment, Point
 
@@ -118,4 +118,4 @@ def set_trap(point: Point, *, passes: int, delay: float) -> None:
     # Never undone: this process ends before anyone else could see it.
     mock.patch.object(store, "connect_writer", connect_writer).start()
     if point.spare_pages is not None:
-        mock.patch.object(store, "_SPARE_PAGES", point.spare_pages).start()
+        mock.patch.object(upkeep, "_SPARE_PAGES", point.spare_pages).start()

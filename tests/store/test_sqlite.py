@@ -17,7 +17,7 @@ from sirrd.errors import BadFolder, Gone, KeyExists, NotAmendable, Sealed, Unava
 from sirrd.keyring.chain import AuditRow
 from sirrd.keyring.ring import Keyring, SealedRecord
 from sirrd.model import Amendment, BareKey, Caller, Identity, Metadata, Plaintext, Target, Terms
-from sirrd.store.sqlite import connections, statements
+from sirrd.store.sqlite import connections, statements, upkeep
 from sirrd.store.sqlite import store as module
 from sirrd.store.sqlite.migrate import APPLICATION_ID, migrations
 from sirrd.store.sqlite.store import SqliteStore
@@ -324,10 +324,10 @@ async def test_the_pragmas_took(store: SqliteStore) -> None:
     """Durability, zeroing and the place of temporary data read back as they were set."""
     expected = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "temp_store": 2, "auto_vacuum": 2}
     for name, value in expected.items():
-        assert store._writing.execute(f"PRAGMA {name}").fetchone() == (value,)
-    assert store._writing.execute("PRAGMA foreign_keys").fetchone() == (1,)
-    assert store._writing.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-    assert store._writing.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
+        assert store._upkeep._writing.execute(f"PRAGMA {name}").fetchone() == (value,)
+    assert store._upkeep._writing.execute("PRAGMA foreign_keys").fetchone() == (1,)
+    assert store._upkeep._writing.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert store._upkeep._writing.execute("PRAGMA user_version").fetchone() == (len(migrations()),)
 
 
 async def test_a_pragma_that_did_not_take_is_refused(
@@ -350,7 +350,7 @@ async def test_a_reader_in_the_way_holds_up_the_checkpoint_and_nothing_else(
     store: SqliteStore, witness: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a cursor open elsewhere the tick says so, writes go on, and the next tick truncates."""
-    monkeypatch.setattr(module, "_CHECKPOINT_TRIES", 2)
+    monkeypatch.setattr(upkeep, "_CHECKPOINT_TRIES", 2)
     await put(store, KEY)
     witness.execute("BEGIN")
     witness.execute("SELECT count(*) FROM secret").fetchall()
@@ -372,7 +372,7 @@ async def test_a_tick_empties_the_wal_even_where_no_space_can_be_returned(
 
     await put(store)
     await store.claim(DROP, by=CALLER)
-    monkeypatch.setattr(module, "free_pages", fail)
+    monkeypatch.setattr(upkeep, "free_pages", fail)
     with pytest.raises(Unavailable):
         await store.tidy()
     assert (tmp_path / "sirrd.db-wal").stat().st_size == 0
@@ -380,7 +380,7 @@ async def test_a_tick_empties_the_wal_even_where_no_space_can_be_returned(
 
 async def test_not_ready_while_writes_fail(store: SqliteStore) -> None:
     """Readiness is found by a real write: a database that lets nothing through is not ready, and then is again."""
-    store._writing.set_authorizer(
+    store._upkeep._writing.set_authorizer(
         lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE else sqlite3.SQLITE_OK
     )
     with pytest.raises(Unavailable):
@@ -388,7 +388,7 @@ async def test_not_ready_while_writes_fail(store: SqliteStore) -> None:
     for _ in range(2):
         with pytest.raises(Unavailable):
             await store.check()
-    store._writing.set_authorizer(None)
+    store._upkeep._writing.set_authorizer(None)
     await store.check()
     await put(store)
 
@@ -447,12 +447,12 @@ async def test_a_start_writes_back_what_a_crash_left(tmp_path: Path, opened: Ope
 
 async def test_a_miss_does_not_make_ready(store: SqliteStore) -> None:
     """Readiness that was lost by a failed write comes back by one that succeeds, not by a batch that wrote nothing."""
-    store._writing.set_authorizer(
+    store._upkeep._writing.set_authorizer(
         lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE else sqlite3.SQLITE_OK
     )
     with pytest.raises(Unavailable):
         await put(store)
-    store._writing.set_authorizer(
+    store._upkeep._writing.set_authorizer(
         lambda action, table, *_: (
             sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_UPDATE and table == "audit_chain" else sqlite3.SQLITE_OK
         )
@@ -493,7 +493,7 @@ async def test_a_start_that_a_reader_hinders_is_in_doubt(tmp_path: Path, opened:
         await put(crashed)
         await crashed._queries.close()
         await crashed._writer.close()
-        crashed._writing.close()
+        crashed._upkeep._writing.close()
         assert (tmp_path / "sirrd.db-wal").stat().st_size
         store = await opened(tmp_path)
         with pytest.raises(Unavailable):
@@ -505,8 +505,8 @@ async def test_a_start_that_a_reader_hinders_is_in_doubt(tmp_path: Path, opened:
 
 async def test_free_space_that_cannot_be_measured_is_unavailable(store: SqliteStore, tmp_path: Path) -> None:
     """Where the data folder is gone, storing is refused as what it is: the storage fails."""
-    store._path = tmp_path / "elsewhere" / "sirrd.db"
-    store._measured_at = 0.0
+    store._upkeep._path = tmp_path / "elsewhere" / "sirrd.db"
+    store._upkeep._measured_at = 0.0
     with pytest.raises(Unavailable):
         store.has_room()
 
@@ -613,7 +613,7 @@ async def test_i1_the_claim_repeats_its_whole_condition(
     open_value = Keyring.open_value
 
     def interfering(keyring: Keyring, record: SealedRecord) -> Plaintext:
-        store._writing.execute(meanwhile)
+        store._upkeep._writing.execute(meanwhile)
         return open_value(keyring, record)
 
     monkeypatch.setattr(Keyring, "open_value", interfering)
@@ -630,7 +630,7 @@ async def test_the_wal_stays_within_what_is_kept_free(tmp_path: Path, min_free_b
         tmp_path / "sirrd.db", masters=masters(MASTER_KEY), clock=SetClock(), min_free_bytes=min_free_bytes
     )
     try:
-        assert opened._writing.execute("PRAGMA wal_autocheckpoint").fetchall() == [(pages,)]
+        assert opened._upkeep._writing.execute("PRAGMA wal_autocheckpoint").fetchall() == [(pages,)]
     finally:
         await opened.close()
 

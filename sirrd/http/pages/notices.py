@@ -19,7 +19,7 @@ NOTICES: Final[dict[str, str]] = {
     errors.Sealed.code: "sealed",
     errors.ProofRequired.code: "needs_script",
     errors.RateLimited.code: "limited",
-    errors.TooManyRepeats.code: "limited",
+    errors.TooManyRepeats.code: "over",
     errors.AttemptOver.code: "over",
     errors.ForeignRequest.code: "foreign",
     errors.BadHost.code: "elsewhere",
