@@ -21,8 +21,8 @@ from sirrd.store.sqlite.writer import MAX_WAITING, SMALL_BYTES
 from tests.conftest import NOW, Daemon, Launch, Opener
 from tests.parts import PATIENCE_SECONDS as LONG
 from tests.parts import ask, put
-from tests.test_daemon import connected
-from tests.test_protocol import Served
+from tests.server.test_daemon import connected
+from tests.server.test_protocol import Served
 
 MIB = 1024 * 1024
 LARGEST = Plaintext.of("x" * MIB)

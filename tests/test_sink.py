@@ -22,7 +22,7 @@ import pytest
 from sirrd import sink as module
 from sirrd.sink import MAX_WAITING_BYTES, Sink
 from tests.parts import PATIENCE_SECONDS, SIRRD, ask, put, require, settings_of, wait_until
-from tests.test_daemon import connected, told
+from tests.server.test_daemon import connected, told
 
 DROPPED = re.compile(r"(\d+) lines? (?:was|were) dropped")
 

@@ -20,9 +20,9 @@ from sirrd.keyring.masters import parse_master_keys
 from sirrd.policy import Caps
 from sirrd.store.sqlite import folder
 from sirrd.store.sqlite.needs import needs_of
+from tests.cli.test_rotation_keys import SOURCES, id_of, sources
 from tests.conftest import MASTER_KEY
 from tests.parts import settings_of
-from tests.test_rotation_keys import SOURCES, id_of, sources
 
 KEPT_KEY = "01" * 32
 

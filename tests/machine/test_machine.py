@@ -44,6 +44,7 @@ from sirrd.model import Caller, Identity, Metadata, Target
 from sirrd.policy import Caps
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.store import SqliteStore
+from tests.cli.test_rotation_keys import SOURCES, id_of
 from tests.conftest import MASTER_KEY, SetClock
 from tests.machine.keys import Keys, Run
 from tests.machine.model import Fields, Model, RecordKeys, Refused, Seen
@@ -81,7 +82,6 @@ from tests.machine.steps import (
     targets,
     told,
 )
-from tests.test_rotation_keys import SOURCES, id_of
 
 STEPS = 2000
 STEPS_OF_A_WALK = 50

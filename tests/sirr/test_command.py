@@ -23,7 +23,7 @@ from tests.client.test_portable import WITHOUT_POSIX
 from tests.conftest import API_KEY, Launch
 from tests.parts import ROOT, put, wait_until
 from tests.sirr.test_hostile import Stub, stub  # noqa: F401 - a fixture
-from tests.test_scripts_of_sirr import person
+from tests.sirr.test_scripts_of_sirr import person
 
 
 @pytest.fixture

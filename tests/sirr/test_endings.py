@@ -23,8 +23,8 @@ from sirrd.sirr.signals import Ended
 from tests.conftest import API_KEY, Launch
 from tests.parts import ask, put, wait_until
 from tests.sirr.test_hostile import JSON, Stub, answer, stub  # noqa: F401 - a fixture
+from tests.sirr.test_scripts_of_sirr import person
 from tests.sirr.zygote import Zygote, zygote
-from tests.test_scripts_of_sirr import person
 
 SIRR = str(Path(sys.executable).parent / "sirr")
 KEY = {

@@ -18,8 +18,8 @@ import pytest
 from sirrd.link import Content, Fragment, seal
 from tests.conftest import API_KEY, Launch
 from tests.parts import ask, put, wait_until
+from tests.sirr.test_scripts_of_sirr import person
 from tests.sirr.zygote import Ran, Zygote, zygote
-from tests.test_scripts_of_sirr import person
 
 VALUE: Final = b"s3cret-value"
 CODES: Final = frozenset({0, 1, 2, 4, 5, 6, 7, 8, 125, 126, 127, 141})

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import API_KEY, Launch
 from tests.parts import ask
-from tests.test_scripts_of_sirr import link_of, person
+from tests.sirr.test_scripts_of_sirr import link_of, person
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from sirrd.sirr.edge import Failure
 from sirrd.sirr.terminal import Typed
 from tests.conftest import API_KEY, Launch
 from tests.parts import ask
-from tests.test_scripts_of_sirr import Terminal, got, link_of, person
+from tests.sirr.test_scripts_of_sirr import Terminal, got, link_of, person
 
 KEY = "-----BEGIN KEY-----\n" + "abc/+=\n" * 3 + "-----END KEY-----\n"
 

@@ -1,0 +1,1 @@
+"""Tests of the contract, whoever keeps it: over HTTP, against the whole."""

@@ -1,0 +1,1 @@
+"""Tests of the door: descriptions, pages, the limiter, hosts."""
