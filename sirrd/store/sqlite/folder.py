@@ -17,7 +17,8 @@ from sirrd.entropy import Entropy
 from sirrd.errors import BadFolder, BadSetting, FolderInUse, WrongKey
 from sirrd.keyring.forms import KEY_BYTES
 from sirrd.keyring.masters import MasterKey, parse_master_keys
-from sirrd.owner import OTHERS_WRITE, run_as, stranger_on_the_way, who
+from sirrd.owner import OTHERS_WRITE, who
+from sirrd.store.sqlite.modes import narrow, nearest, refuse_foreign, refuse_strangers
 
 DATABASE: Final = "sirrd.db"
 KEY_FILE: Final = "master.key"
@@ -104,13 +105,13 @@ class DataFolder:
         uid = os.geteuid()
         try:
             if not os.path.lexists(self.path):
-                _refuse_strangers(_nearest(self.path), uid)
+                refuse_strangers(nearest(self.path), uid)
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             entries = self._checked(uid)
         except OSError as error:
             raise self.unusable(error) from None
-        warnings = [_narrow(self.path, 0o700)]
-        warnings += [_narrow(self.path / name, 0o600) for name in entries]
+        warnings = [narrow(self.path, 0o700)]
+        warnings += [narrow(self.path / name, 0o600) for name in entries]
         return [warning for warning in warnings if warning]
 
     def check(self, uid: int) -> None:
@@ -123,7 +124,7 @@ class DataFolder:
             if os.path.lexists(self.path):
                 self._checked(uid)
             else:
-                _refuse_strangers(_nearest(self.path), uid)
+                refuse_strangers(nearest(self.path), uid)
         except OSError as error:
             raise self.unusable(error) from None
 
@@ -145,15 +146,15 @@ class DataFolder:
         folder = self.path.stat()
         if not stat.S_ISDIR(folder.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        _refuse_foreign(f"the data folder {self.path}", folder, uid, remedy=f"chown -R {uid} {self.path}", mode="700")
-        _refuse_strangers(self.path, uid)
+        refuse_foreign(f"the data folder {self.path}", folder, uid, remedy=f"chown -R {uid} {self.path}", mode="700")
+        refuse_strangers(self.path, uid)
         names = [name for name in _FILES if os.path.lexists(self.path / name)]
         for name in names:
             found = (self.path / name).lstat()
             if not stat.S_ISREG(found.st_mode):
                 raise BadFolder("a file in the data folder is not a regular file", hint="sirrd follows no links there")
             path = self.path / name
-            _refuse_foreign(f"{name} in the data folder", found, uid, remedy=f"chown {uid} {path}", mode="600")
+            refuse_foreign(f"{name} in the data folder", found, uid, remedy=f"chown {uid} {path}", mode="600")
             if found.st_nlink > 1:
                 raise BadFolder(
                     f"{name} in the data folder has a second name (a hard link), by which others could change it",
@@ -369,46 +370,3 @@ def _parsed(text: str) -> tuple[MasterKey, ...]:
             f"{KEY_FILE} in the data folder: {error}",
             hint="put the file back from where you keep a copy; only where there is no database yet, remove it",
         ) from None
-
-
-def _nearest(path: Path) -> Path:
-    """Return a path, or what is nearest above it, that is there."""
-    found = next((place for place in (path, *path.parents) if place.exists()), Path("/"))
-    if not found.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    return found
-
-
-def _refuse_strangers(path: Path, uid: int) -> None:
-    """Refuse a place that somebody else could put another in the place of."""
-    if stranger := stranger_on_the_way(path, uid):
-        raise BadFolder(
-            f"the data folder is not safe from other users: {stranger}",
-            hint=f"put it where nobody but {who(uid)} and root can change the way to it; see SIRR_DATA_DIR",
-        )
-
-
-def _refuse_foreign(what: str, found: os.stat_result, uid: int, *, remedy: str, mode: str) -> None:
-    """Refuse what another user owns, or can write."""
-    if found.st_uid != uid:
-        raise BadFolder(
-            f"{what} belongs to {who(found.st_uid)}, and sirrd works as {who(uid)}",
-            hint=f"run sirrd as its owner ({run_as(found.st_uid)}), or give it away: {remedy}",
-        )
-    if found.st_mode & OTHERS_WRITE:
-        raise BadFolder(
-            f"{what} can be written by other users (mode {stat.S_IMODE(found.st_mode):04o})",
-            hint=f"what stands there may be theirs: look at it, and then: chmod {mode} {remedy.rpartition(' ')[2]}",
-        )
-
-
-def _narrow(path: Path, mode: int) -> str:
-    """Take away permissions beyond `mode`; return a warning where that cannot be done."""
-    found = stat.S_IMODE(path.stat().st_mode)
-    if found & ~mode == 0:
-        return ""
-    try:
-        path.chmod(found & mode)
-    except OSError:
-        return f"{path.name} is open to others (mode {found:04o}) and cannot be narrowed to {mode:04o}"
-    return ""
