@@ -221,6 +221,7 @@ window.fetch = async (what, how = {}) => {
   const start = (control) => {
     control.enqueue(new TextEncoder().encode('{"id": "0", "val'));
     how.signal.addEventListener("abort", () => control.error(how.signal.reason));
+    document.documentElement.dataset.stalled = "yes";
   };
   return new Response(new ReadableStream({ start }));
 };
@@ -237,7 +238,7 @@ def test_an_answer_that_stops_in_the_middle_is_asked_for_again(site: Site, visit
     visitor.page.route("**/secrets/*", losses)
     visitor.page.goto(link)
     visitor.presses(ENGLISH.reveal)
-    visitor.page.wait_for_function("window.stalled === 1")
+    visitor.page.locator("html[data-stalled]").wait_for(state="attached")
     visitor.page.clock.run_for(19_000)
     assert len(losses.attempts) == 1
     visitor.page.clock.run_for(2_000)
