@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say how the fuzzers try: the same way each time, in so many examples."""
+    """Say how the fuzzers try: the same way each time, in so many examples; and let signals do what they do."""
+    _heed_signals()
     hypothesis_settings.register_profile(
         "fuzz",
         max_examples=12 * config.getoption("--examples"),
@@ -50,6 +52,13 @@ def pytest_configure(config: pytest.Config) -> None:
         deadline=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
+
+
+def _heed_signals() -> None:
+    """Let children heed what whoever started the tests ignored, in the background or under nohup: it is inherited."""
+    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
 
 
 class SetClock:
