@@ -150,6 +150,7 @@ ROOMS = {
     "server": "sirrd.server",
     "keyring": "sirrd.keyring",
     "http": "sirrd.http",
+    "openapi": "sirrd.http.openapi",
     "pages": "sirrd.http.pages",
 }
 

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sirrd.config.settings import Pages
 from sirrd.errors import BadPath, MethodNotAllowed, NoRoute
-from sirrd.http import openapi
 from sirrd.http.context import Request
+from sirrd.http.openapi import description
 from sirrd.http.pages import assets, create, reveal
 from sirrd.http.peers import fields
 from sirrd.http.root import operator, secrets
@@ -68,7 +68,7 @@ RESOURCES: Final = (
     Resource("/health", **both(operator.health)),
     Resource("/ready", **both(operator.ready)),
     Resource("/version", **both(operator.version)),
-    Resource("/openapi.json", **both(openapi.show)),
+    Resource("/openapi.json", **both(description.show)),
     Resource("/robots.txt", **both(operator.robots)),
     Resource("/", **both(create.show)),
     Resource("/static/{version}/{file}", **both(assets.show)),

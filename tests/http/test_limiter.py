@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sirrd.errors import RateLimited
-from sirrd.http import limiter, openapi
+from sirrd.http import limiter
 from sirrd.http.limiter import UNLIMITED, Allowance
+from sirrd.http.openapi.description import description
 from sirrd.http.pages import assets
 from sirrd.http.pages.texts.en import ENGLISH
 from sirrd.http.routes import RESOURCES, Routes
@@ -389,7 +390,7 @@ async def test_a_refusal_is_logged_and_counted(capsys: pytest.CaptureFixture[str
 
 def test_the_description_has_it() -> None:
     """Every operation that can be refused says so, with the header; no other does."""
-    described = openapi.description()
+    described = description()
     for path, item in described["paths"].items():
         for method in set(item) - {"parameters"}:
             refused = item[method]["responses"].get("429")

@@ -13,7 +13,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from sirrd import __version__
 from sirrd.errors import BadField
-from sirrd.http import edge, openapi, prose
+from sirrd.http import edge
+from sirrd.http.openapi import prose, schemas
+from sirrd.http.openapi.description import description
 from sirrd.http.pages import assets, html
 from sirrd.http.routes import RESOURCES
 from sirrd.http.wire import drops, queries
@@ -29,7 +31,7 @@ STATIC: Final = "/static/{version}/{file}"
 @pytest.fixture
 def described() -> Json:
     """The description."""
-    return openapi.description()
+    return description()
 
 
 async def test_anyone_may_have_the_description(daemon: Daemon, described: Json) -> None:
@@ -281,10 +283,10 @@ def test_names_are_described_as_they_are_parsed(name: str) -> None:
     """The patterns of ids, keys and orgs match what the daemon takes, and nothing else."""
     is_id = re.fullmatch("[0-9a-f]{64}", name) is not None
     for pattern, expected in (
-        (openapi.ID, is_id),
-        (openapi.KEY, is_key(name)),
-        (openapi.ID_OR_KEY, is_id or is_key(name)),
-        (openapi.ORG, is_org(name)),
+        (schemas.ID, is_id),
+        (schemas.KEY, is_key(name)),
+        (schemas.ID_OR_KEY, is_id or is_key(name)),
+        (schemas.ORG, is_org(name)),
     ):
         assert (re.fullmatch(pattern, name) is not None) == expected
 
@@ -298,4 +300,4 @@ def test_cursors_are_described_as_they_are_parsed(text: str) -> None:
         taken = True
     except BadField:
         taken = False
-    assert (re.fullmatch(openapi.CURSOR, text) is not None) == taken
+    assert (re.fullmatch(schemas.CURSOR, text) is not None) == taken
