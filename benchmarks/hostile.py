@@ -37,6 +37,7 @@ _STEP_SECONDS: Final = 0.05
 _HEAD: Final = b"POST /secrets HTTP/1.1\r\nHost: localhost\r\n"
 _JSON: Final = b"Content-Type: application/json\r\n"
 _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n\r\n"
+_LANGUAGES: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept-Language: "
 _MISS: Final = b"GET /secrets/%b HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -74,6 +75,10 @@ SHAPES: Final = {
     "a body byte by byte": Shape(_HEAD + _JSON + b"Content-Length: 1000000\r\n\r\n", b" " * 65_536, piece=1),
     "large bodies": Shape(_HEAD + _JSON + b"Content-Length: 6000000\r\n\r\n", b" " * 65_536),
     "an unread remainder": Shape(_HEAD + b"Content-Length: 9000000\r\n\r\n", b" " * 65_536),
+    "many parameters": Shape(b"", b"GET /?" + b"a=1&" * 15_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+    "many languages": Shape(
+        b"", b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept-Language: " + b"de," * 20_000 + b"\r\n\r\n"
+    ),
     "half heads": Shape(_HEAD, b""),
     "no HTTP": Shape(b"", b"\0" * 65_536),
     "upgrades": Shape(b"", b"GET /health HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" * 500),
