@@ -24,13 +24,13 @@ EVENT_LOOP: Final = "event loop, sockets, kernel, waiting"
 AUDIT: Final = "audit trail"
 _INTERVAL_SECONDS: Final = 0.001
 _LAYERS: Final = (
-    (r"/sirrd/store/trail\.py$", AUDIT),
+    (r"/sirrd/store/sqlite/trail\.py$", AUDIT),
     (r"/sirrd/store/", "store: batches, units, slots"),
-    (r"/sirrd/(keyring|entropy)\.py$", "keyring"),
-    (r"/sirrd/(deaddrop|policy|model|events|clock)\.py$", "use cases and policy"),
+    (r"/sirrd/keyring/|/sirrd/entropy\.py$", "keyring"),
+    (r"/sirrd/deaddrop/|/sirrd/(policy|model|events|clock)\.py$", "use cases and policy"),
     (r"/sirrd/log\.py$", "request log"),
     (r"/sirrd/http/", "HTTP: routes, bodies, answers"),
-    (r"/sirrd/(protocol|server)\.py$|/uvicorn/", "HTTP server: parser, protocol"),
+    (r"/sirrd/server/|/uvicorn/", "HTTP server: parser, protocol"),
     (r"/starlette/|/benchmarks/bare\.py$", "Starlette"),
 )
 """Which layer a file belongs to; what is in none of them counts for who called it."""
@@ -40,7 +40,7 @@ _BOTTOM: Final = "/asyncio/runners.py"
 
 _CALLS: Final = (
     (r"/sirrd/store/", r"\bexecute|\bfetch(all|one|many)\b", "SQLite statements"),
-    (r"/uvicorn/|/sirrd/protocol\.py$", r"transport\.write", "socket writes"),
+    (r"/uvicorn/|/sirrd/server/", r"transport\.write", "socket writes"),
 )
 """Which calls in which files are layers of their own."""
 

@@ -56,9 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _heed_signals() -> None:
     """Let children heed what whoever started the tests ignored, in the background or under nohup: it is inherited."""
-    for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, default)
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 class SetClock:

@@ -236,7 +236,9 @@ class Run:
             # What moves records alone is reached by that alone.
             return Change(1.0 if point.renews else 0.0, is_cut=False, chance=chance)
         if self._chance.random() < _ROTATING:
-            return Change(_RENEWING, chance.random() < _CUTTING_BESIDE, chance)
+            # Until one command was killed beside a daemon, every one is to be.
+            is_cut = chance.random() < _CUTTING_BESIDE or not any(beside for _, beside in self.seen.cuts)
+            return Change(_RENEWING, is_cut, chance)
         return None
 
     def _missed(self, point: str | None) -> None:

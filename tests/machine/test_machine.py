@@ -301,7 +301,7 @@ class Machine(RuleBasedStateMachine):
         asked = reading(named, proof=self._shown(named))
         found = self._ask([asked] * before + [rival] + [asked] * after)
         outcome = found.pop(before), Counter(found)
-        listed, kept = [seen(each) for each in self._listed()], self._kept()
+        listed, kept, trail = [seen(each) for each in self._listed()], self._kept(), self._trail()
         orders = [self._in_order(asked, place, before + after - place, rival) for place in range(before + after + 1)]
         possible = [
             model
@@ -309,8 +309,9 @@ class Machine(RuleBasedStateMachine):
             if due == outcome
             and [each.seen(model.offset) for each in model.live()] == listed
             and _kept_by(model) == kept
+            and self._trail_of(model) == trail
         ]
-        assert possible, (outcome, listed, kept, [(due, _kept_by(model)) for model, due in orders])
+        assert possible, (outcome, listed, kept, trail, [(due, _kept_by(model)) for model, due in orders])
         self.model = possible[0]
 
     def _in_order(self, asked: Step, before: int, after: int, rival: Step) -> tuple[Model, Any]:
@@ -577,22 +578,28 @@ class Machine(RuleBasedStateMachine):
 
     def _the_trail_is_the_models(self) -> None:
         """I3: every transition has left one row in the file, and nothing else has."""
-        sql = "SELECT seq, action, lower(hex(fingerprint)), at, count FROM audit WHERE seq > ? ORDER BY seq"
-        rows = [row for row in self.rows(sql, self.audited) if row[1] not in OF_NO_SECRET]
-        due = Counter(
-            (action, self._fingerprint(identity, generation), self.clock.at, 1)
-            for action, identity, generation in self.model.audit
-        )
-        assert Counter(tuple(row[1:]) for row in rows) == due
-        self.audited = max([self.audited, *(row[0] for row in rows)])
+        assert self._trail() == self._trail_of(self.model)
+        ((self.audited,),) = self.rows("SELECT coalesce(max(seq), 0) FROM audit")
         self.model.audit.clear()
 
-    def _fingerprint(self, identity: Identity, generation: int) -> str:
+    def _trail(self) -> Counter[tuple[Any, ...]]:
+        """Return the rows about secrets that have come since the last step."""
+        sql = "SELECT action, lower(hex(fingerprint)), at, count FROM audit WHERE seq > ?"
+        return Counter(tuple(row) for row in self.rows(sql, self.audited) if row[0] not in OF_NO_SECRET)
+
+    def _trail_of(self, model: Model) -> Counter[tuple[Any, ...]]:
+        """Return the rows that are due in a model; beside a renewal they have older names or newer ones."""
+        return Counter(
+            (action, self._fingerprint(identity, generation, model), self.clock.at, 1)
+            for action, identity, generation in model.audit
+        )
+
+    def _fingerprint(self, identity: Identity, generation: int, model: Model) -> str | None:
         """Return what a secret is called by; what was stored and burned in one step was never peeked at."""
-        if generation == self.model.keys.generation:
+        if generation == model.keys.generation:
             assert self.store is not None
             return self.fingerprints.setdefault((identity, generation), self.store.fingerprint(identity))
-        return self.fingerprints[identity, generation]
+        return self.fingerprints.get((identity, generation))
 
     def _the_keys_are_the_models(self) -> None:
         """Each record is sealed under the keys that the model says, and nothing but those that still serve is kept."""
