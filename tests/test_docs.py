@@ -19,8 +19,8 @@ from sirrd.cli.usage import parser_of
 from sirrd.config.settings import PREFIX, SECRETS, Settings
 from sirrd.config.sources import CLIENT_VARIABLES
 from sirrd.errors import BadField, BadSetting, ValueTooLarge
-from sirrd.http import problems
-from sirrd.http.routes import RESOURCES
+from sirrd.http import auth, problems
+from sirrd.http.routes import DESCRIPTION, RESOURCES
 from sirrd.keyring.masters import parse_master_keys
 from sirrd.store.sqlite import statements
 from sirrd.store.sqlite.migrate import migrations
@@ -114,7 +114,27 @@ def test_every_route_is_described() -> None:
     for first, *_ in table_rows(page("behaviour")):
         if found := re.fullmatch(r"([A-Z]+(?:, [A-Z]+)*) (/\S*)", first):
             described |= {(method, found[2]) for method in found[1].split(", ")}
-    assert described == {(method, resource.path) for resource in RESOURCES for method in resource.handlers}
+    assert described == {(method, resource.path) for resource in RESOURCES for method in resource.endpoints}
+
+
+WHO = {
+    "anyone": {auth.unasked, auth.caller},
+    "anyone for an id; for a bare key see below": {auth.reader},
+    "Bearer": {auth.operator},
+    "Bearer; anyone with [public creation](#public-creation)": {auth.creator},
+    "Bearer, or a stranger who shows a [proof](#locks)": {auth.recipient},
+    "the bearer; 403 where no key is set": {auth.key_holder},
+}
+
+
+def test_every_route_says_who_may() -> None:
+    """The table of routes has for each method of each path who may, as its endpoint declares."""
+    declared = {f"{endpoint.method} {endpoint.path}": endpoint.who for endpoint in DESCRIPTION.endpoints}
+    for first, who, *_ in table_rows(page("behaviour")):
+        if found := re.fullmatch(r"([A-Z]+(?:, [A-Z]+)*) (/\S*)", first):
+            for method in found[1].split(", "):
+                read = declared.get(f"GET {found[2].removesuffix('/received')}")
+                assert declared[f"{method} {found[2]}"] in ({read} if who == "as GET" else WHO[who]), first
 
 
 def test_every_error_is_described() -> None:

@@ -1,4 +1,8 @@
-"""Who may use the protected routes: whoever shows the master API key, or everyone where none is set."""
+"""Who may: whoever shows the master API key, everyone where none is set, or more than those, by what is asked.
+
+The functions that return a `Caller` are those by which an endpoint declares who may use it: the route table calls that
+function before the handler, so that nobody else reaches it. None of them reads a body, and none tells what is there.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Final
 from sirrd.errors import ApiKeyNeeded, Unauthorised
 from sirrd.http.context import Request
 from sirrd.http.peers import fields
-from sirrd.model import Caller
+from sirrd.model import Caller, looks_like_id
 
 _SCHEME: Final = b"bearer "
 
@@ -29,6 +33,11 @@ def caller(request: Request) -> Caller:
     return Caller("anonymous", trace.address)
 
 
+def unasked(request: Request) -> Caller:
+    """Return nobody: what they show is not looked at, and the log does not say who they are."""
+    return Caller("anonymous", request.state["trace"].address)
+
+
 def is_stranger(request: Request) -> bool:
     """Tell whether the request does not even try to show the master API key, though one is set."""
     return request.state["context"].bearer is not None and not fields(request.scope, b"authorization")
@@ -46,6 +55,33 @@ def creator(request: Request) -> Caller:
     if asking.is_operator or (request.state["context"].stranger_caps is not None and is_stranger(request)):
         return asking
     raise Unauthorised
+
+
+def reader(request: Request) -> Caller:
+    """Return who asks for the secret that the path names by an id or a bare key.
+
+    An id is open to anyone who holds it. An org secret needs the bearer, unless the operator lets anyone read it by its
+    bare key.
+
+    Raises:
+        Unauthorised: They may not.
+    """
+    if looks_like_id(request.path_params["id"]) or request.state["context"].org_reads_public:
+        return caller(request)
+    return operator(request)
+
+
+def recipient(request: Request) -> Caller:
+    """Return who deletes a secret: whoever may use the protected routes, or a stranger who shows a proof.
+
+    Whether it is the right proof, the handler has to find out of everyone who is no operator.
+
+    Raises:
+        Unauthorised: They may not.
+    """
+    if fields(request.scope, b"x-sirr-proof") and is_stranger(request):
+        return caller(request)
+    return operator(request)
 
 
 def operator(request: Request) -> Caller:

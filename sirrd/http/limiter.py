@@ -124,7 +124,7 @@ class Limiter:
         method = scope["method"]
         if method != "OPTIONS":
             resource, segments = self._routes.find(sent_path(scope))
-            if resource.path not in UNLIMITED and method in resource.handlers:
+            if resource.path not in UNLIMITED and method in resource.endpoints:
                 scope["state"]["trace"].route = resource.path
                 is_creation = (method, resource.path) == CREATION
                 self._admit(Request(scope, receive, segments), self._of_creations if is_creation else self._of_requests)

@@ -1,25 +1,26 @@
-"""The route table: every path, its methods, and who answers."""
+"""The route table, made from what is declared: every path, its methods, who may ask, and who answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 from urllib.parse import unquote
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from sirrd.config.settings import Pages
 from sirrd.errors import BadPath, MethodNotAllowed, NoRoute
 from sirrd.http.context import Request
-from sirrd.http.openapi import description
+from sirrd.http.endpoints import Endpoint, Method
+from sirrd.http.openapi.description import Description
 from sirrd.http.pages import assets, create, reveal
 from sirrd.http.peers import fields
 from sirrd.http.root import operator, secrets
 from sirrd.http.wire.answers import Answer
 
-Handler = Callable[[Request], Awaitable[ASGIApp]]
 _OPTIONS: Final = "OPTIONS"
+_ORDER: Final[tuple[Method, ...]] = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 
 
 class Resource:
@@ -30,49 +31,42 @@ class Resource:
 
     Attributes:
         path: Its template; `{name}` stands for one segment.
-        handlers: Who answers which method.
+        endpoints: What is declared of it, by method.
         allowed: Every method, as the value of an `Allow` header.
         pattern: What matches its paths; the whole path, or nothing.
     """
 
-    def __init__(self, path: str, **handlers: Handler) -> None:
+    def __init__(self, path: str, declared: Iterable[Endpoint]) -> None:
         self.path = path
-        self.handlers = handlers
-        self.allowed = ", ".join([*handlers, _OPTIONS])
+        by_method = {endpoint.method: endpoint for endpoint in declared}
+        self.endpoints: dict[str, Endpoint] = {method: by_method[method] for method in _ORDER if method in by_method}
+        self.allowed = ", ".join([*self.endpoints, _OPTIONS])
         self.pattern = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
 
 
-def both(handler: Handler) -> dict[str, Any]:
-    """Answer GET and HEAD alike, where neither spends anything."""
-    return {"GET": handler, "HEAD": handler}
+def resources_of(endpoints: Iterable[Endpoint]) -> tuple[Resource, ...]:
+    """Return the resources that endpoints make up, in the order in which their paths are declared first."""
+    paths: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, []).append(endpoint)
+    return tuple(Resource(path, declared) for path, declared in paths.items())
 
 
-_ONE_SECRET: Final[dict[str, Handler]] = {
-    "GET": secrets.read,
-    "HEAD": secrets.peek,
-    "PATCH": secrets.amend,
-    "DELETE": secrets.remove,
-}
-
-RESOURCES: Final = (
-    Resource("/secrets/{id}", **_ONE_SECRET),
-    Resource("/secrets/{id}/received", POST=secrets.received),
-    Resource("/secrets", GET=operator.secrets, POST=secrets.create),
-    Resource("/s/{id}", **both(reveal.show), POST=reveal.reveal),
-    Resource("/orgs/{org}/secrets/{key}", **_ONE_SECRET),
-    Resource("/orgs/{org}/secrets/{key}/received", POST=secrets.received),
-    Resource("/orgs/{org}/secrets", GET=operator.secrets_of_org, POST=secrets.create_in_org),
-    Resource("/orgs/{org}/prune", POST=operator.prune_org),
-    Resource("/prune", POST=operator.prune),
-    Resource("/rotate-key", GET=operator.rotation, POST=operator.rotate),
-    Resource("/health", **both(operator.health)),
-    Resource("/ready", **both(operator.ready)),
-    Resource("/version", **both(operator.version)),
-    Resource("/openapi.json", **both(description.show)),
-    Resource("/robots.txt", **both(operator.robots)),
-    Resource("/", **both(create.show)),
-    Resource("/static/{version}/{file}", **both(assets.show)),
+# What is asked for most stands first, since paths with segments are tried one after another.
+DESCRIPTION: Final = Description(
+    (
+        *secrets.OF_DROPS,
+        *reveal.ENDPOINTS,
+        *secrets.OF_ORGS,
+        *operator.ENDPOINTS,
+        *operator.OF_THE_SERVER,
+        *create.ENDPOINTS,
+        *assets.ENDPOINTS,
+    )
 )
+"""Says what every endpoint is."""
+
+RESOURCES: Final = resources_of(DESCRIPTION.endpoints)
 """Every path that there can be."""
 
 _HIDDEN: Final[dict[Pages, frozenset[str]]] = {
@@ -125,13 +119,13 @@ class Routes:
         raise BadPath if "%" in path else NoRoute
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request to the handler of its path and method, and send what that answers.
+        """Find out who asks, hand the request to the handler of its path and method, and send what that answers.
 
         Raises:
             NoRoute: The path is not in the table.
             BadPath: As in `find`.
             MethodNotAllowed: It is, but without this method.
-            SirrdError: As the handler says.
+            SirrdError: As the endpoint declares.
         """
         path, method = sent_path(scope), scope["method"]
         if method == _OPTIONS and path in _SERVER:
@@ -139,9 +133,11 @@ class Routes:
             return
         resource, segments = self.find(path)
         scope["state"]["trace"].route = resource.path
-        handler = resource.handlers.get(method)
-        if handler is not None:
-            answer = await handler(Request(scope, receive, segments))
+        endpoint = resource.endpoints.get(method)
+        if endpoint is not None:
+            request = Request(scope, receive, segments)
+            # Who asks is found out here alone: whoever may not never reaches the handler.
+            answer = await endpoint.handler(request, endpoint.who(request))
         elif method == _OPTIONS and not fields(scope, b"access-control-request-method"):
             answer = _allowing(resource.allowed)
         else:
@@ -153,7 +149,7 @@ class Routes:
         """Return the methods of the server as a whole (`*`), or of its root, with or without a page there."""
         known = [*self._without_segments.values(), *self._with_segments] if path == "*" else []
         known += [found for found in (self._without_segments.get(path),) if found is not None]
-        return ", ".join([*dict.fromkeys(method for resource in known for method in resource.handlers), _OPTIONS])
+        return ", ".join([*dict.fromkeys(method for resource in known for method in resource.endpoints), _OPTIONS])
 
 
 def _decoded(segments: dict[str, str]) -> dict[str, str]:

@@ -328,7 +328,7 @@ def test_what_is_counted_is_what_stores() -> None:
     """The allowance stands on the route of the handler that strangers may use."""
     method, path = CREATION
     resource, _ = Routes().find(path)
-    assert resource.handlers[method] is create
+    assert resource.endpoints[method].handler is create
 
 
 async def test_the_next_one_is_refused_until_it_is_time(opened_up: Daemon, time_of: SetTime) -> None:

@@ -101,7 +101,7 @@ def attack(address: str, folder: Path, secrets: Secrets, examples: int, *options
 
 def check_thoroughness(report: dict[str, Any], examples: int) -> None:
     """Check that every operation was tested to the end, in every phase that there is."""
-    known = sum(len(resource.handlers) for resource in RESOURCES)
+    known = sum(len(resource.endpoints) for resource in RESOURCES)
     operations, cases = report["operations"], report["test_cases"]
     assert (operations["total"], operations["tested"], operations["errored"]) == (known, known, 0)
     assert {report["phases"][phase]["status"] for phase in ("coverage", "fuzzing", "stateful")} == {"success"}
@@ -140,7 +140,7 @@ def test_the_daemon_is_as_it_is_described_to_strangers(launch: Launch, tmp_path:
     protected = {
         f"{method} {resource.path}"
         for resource in RESOURCES
-        for method in resource.handlers
+        for method in resource.endpoints
         if resource.path not in UNLIMITED | {"/s/{id}", "/secrets/{id}/received"}
         and not (resource.path == "/secrets/{id}" and method in {"GET", "HEAD"})
     }

@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 from sirrd.errors import RateLimited
 from sirrd.http import limiter
 from sirrd.http.limiter import UNLIMITED, Allowance
-from sirrd.http.openapi.description import description
 from sirrd.http.pages import assets
 from sirrd.http.pages.texts.en import ENGLISH
-from sirrd.http.routes import RESOURCES, Routes
+from sirrd.http.routes import DESCRIPTION, RESOURCES, Routes
 from tests.conftest import API_KEY, Daemon, Launch, SetClock, Start, running, settings_for
 from tests.contract.test_peers import OWN, TRUSTING, seen_from
 from tests.contract.test_raw import app_of, ask
@@ -390,7 +389,7 @@ async def test_a_refusal_is_logged_and_counted(capsys: pytest.CaptureFixture[str
 
 def test_the_description_has_it() -> None:
     """Every operation that can be refused says so, with the header; no other does."""
-    described = description()
+    described = DESCRIPTION.document()
     for path, item in described["paths"].items():
         for method in set(item) - {"parameters"}:
             refused = item[method]["responses"].get("429")

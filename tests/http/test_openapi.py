@@ -14,11 +14,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from sirrd import __version__
 from sirrd.errors import BadField
 from sirrd.http import edge
-from sirrd.http.openapi import prose, schemas
-from sirrd.http.openapi.description import description
+from sirrd.http.openapi import prose
 from sirrd.http.pages import assets, html
-from sirrd.http.routes import RESOURCES
-from sirrd.http.wire import drops, queries
+from sirrd.http.routes import DESCRIPTION, RESOURCES
+from sirrd.http.wire import drops, parameters, queries
 from sirrd.model import is_key, is_org
 from tests.conftest import Daemon, Start
 from tests.contract.test_contract import PAGES, ROUTES, Case
@@ -31,7 +30,7 @@ STATIC: Final = "/static/{version}/{file}"
 @pytest.fixture
 def described() -> Json:
     """The description."""
-    return description()
+    return DESCRIPTION.document()
 
 
 async def test_anyone_may_have_the_description(daemon: Daemon, described: Json) -> None:
@@ -51,7 +50,7 @@ def test_the_description_is_openapi_31(described: Json) -> None:
 def test_the_description_has_every_route_and_no_other(described: Json) -> None:
     """Paths and methods are those of the route table."""
     own = {path: set(item) - {"parameters"} for path, item in described["paths"].items()}
-    assert own == {each.path: {method.lower() for method in each.handlers} for each in RESOURCES}
+    assert own == {each.path: {method.lower() for method in each.endpoints} for each in RESOURCES}
 
 
 def test_operations_have_names_of_their_own(described: Json) -> None:
@@ -98,7 +97,7 @@ def test_every_status_of_the_contract_is_described(described: Json) -> None:
         for method, path, status in known
         if str(status) not in paths[path][method.lower()]["responses"]
     ]
-    assert len({(method, path) for method, path, _ in known}) == sum(len(each.handlers) for each in RESOURCES)
+    assert len({(method, path) for method, path, _ in known}) == sum(len(each.endpoints) for each in RESOURCES)
     assert missing == []
 
 
@@ -283,10 +282,10 @@ def test_names_are_described_as_they_are_parsed(name: str) -> None:
     """The patterns of ids, keys and orgs match what the daemon takes, and nothing else."""
     is_id = re.fullmatch("[0-9a-f]{64}", name) is not None
     for pattern, expected in (
-        (schemas.ID, is_id),
-        (schemas.KEY, is_key(name)),
-        (schemas.ID_OR_KEY, is_id or is_key(name)),
-        (schemas.ORG, is_org(name)),
+        (parameters.ID_PATTERN, is_id),
+        (parameters.KEY_PATTERN, is_key(name)),
+        (parameters.ID_OR_KEY_PATTERN, is_id or is_key(name)),
+        (parameters.ORG_PATTERN, is_org(name)),
     ):
         assert (re.fullmatch(pattern, name) is not None) == expected
 
@@ -300,4 +299,4 @@ def test_cursors_are_described_as_they_are_parsed(text: str) -> None:
         taken = True
     except BadField:
         taken = False
-    assert (re.fullmatch(schemas.CURSOR, text) is not None) == taken
+    assert (re.fullmatch(parameters.CURSOR_PATTERN, text) is not None) == taken

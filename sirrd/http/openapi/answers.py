@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
+from sirrd.errors import BadHost, NoRoute, SirrdError, WrongHost
 from sirrd.http import edge
-from sirrd.http.openapi.schemas import Json
+from sirrd.http.endpoints import Answered, Endpoint
+from sirrd.http.hosts import FOR_ANYONE
+from sirrd.http.openapi.schemas import Json, of_schema
 from sirrd.http.pages import assets, html, texts
+from sirrd.http.problems import TABLE
+from sirrd.http.wire.outcomes import Problem
 
-TEXTS: Final = {
+_BEFORE: Final[dict[bool, frozenset[type[SirrdError]]]] = {
+    True: frozenset({BadHost}),
+    False: frozenset({BadHost, WrongHost}),
+}
+"""What is refused before any endpoint is found: where any host is taken, and elsewhere."""
+
+_TEXT: Final[Json] = {"schema": {"type": "string"}}
+
+_TEXTS: Final = {
     400: "The host, the path, the query or the body is malformed.",
     401: "The bearer is missing, malformed or wrong.",
     403: "From another site, a prefetch, a look that became a read, without the proof of a lock, or for a server "
@@ -53,7 +66,7 @@ _ON_ALL: Final[Json] = {
     **_fixed(edge.HEADERS.items()),
     "X-Request-Id": _varying("^[0-9a-f]{16}$", "What the log calls this request by."),
 }
-DESCRIBED: Final[Json] = {
+_DESCRIBED: Final[Json] = {
     "X-Sirr-Read-Count": _varying("^[0-9]+$", "Reads since it was created or last amended."),
     "X-Sirr-Reads-Remaining": _varying("^([0-9]+|unlimited)$", "Reads that are left."),
     "X-Sirr-Delete": _varying("^(true|false)$", "Whether the last read burns or seals."),
@@ -68,7 +81,17 @@ _REPEAT: Final[Json] = {
 }
 _RETRY: Final[Json] = {"Retry-After": {"required": True, "schema": {"type": "integer", "minimum": 1}}}
 _OF_STATUS: Final[dict[int, Json]] = {401: _fixed([(b"www-authenticate", b"Bearer")]), 429: _RETRY, 503: _RETRY}
-_HEADERS: Final[Json] = {**_ON_ALL, **DESCRIBED, **_REPEAT, **_OF_STATUS[401], **_RETRY}
+_HEADERS: Final[Json] = {**_ON_ALL, **_DESCRIBED, **_REPEAT, **_OF_STATUS[401], **_RETRY}
+
+
+_SHOWN: Final[dict[str, dict[str, str]]] = {
+    "nothing": {},
+    "metadata": {name: name for name in _DESCRIBED},
+    "repeat": {name: name for name in _REPEAT},
+    "file": {name: f"Static-{name}" for name in _STATIC_HEADERS},
+    "page": {name: f"Page-{name}" for name in _PAGE_HEADERS},
+}
+"""What answers tell in headers, and by what names these are described."""
 
 
 def headers() -> Json:
@@ -83,57 +106,50 @@ def headers() -> Json:
 # Answers.
 
 
-def head(text: str, headers: Mapping[str, Any] | None = None) -> Json:
+def responses(endpoint: Endpoint) -> Json:
+    """Return everything that an endpoint answers, by status."""
+    found: Json = {}
+    for error in _BEFORE[endpoint.path in FOR_ANYONE] | endpoint.refusals:
+        status = TABLE[error].status
+        # What is not there is told alike everywhere, pages that the operator has turned off as well.
+        found[f"{status}"] = _reference(status, endpoint.method, is_page=endpoint.is_page and error is not NoRoute)
+    for status, answered in endpoint.answers.items():
+        found[f"{status}"] = (
+            _reference(status, endpoint.method, is_page=True) if endpoint.is_page else _own(answered, endpoint.method)
+        )
+    return dict(sorted(found.items()))
+
+
+def _reference(status: int, method: str, *, is_page: bool) -> Json:
+    """Refer to an answer that many operations share: as JSON, as a page, or as the head of one of these."""
+    kind = ("HeadOfPage" if is_page else "Head") if method == "HEAD" else ("Page" if is_page else "Problem")
+    return {"$ref": f"#/components/responses/{kind}{status}"}
+
+
+def _own(answered: Answered, method: str) -> Json:
+    """Return an answer that an endpoint does not share with others."""
+    answer = _head(answered.text, _SHOWN[answered.shows])
+    if method != "HEAD" and (content := _content(answered)):
+        answer["content"] = content
+    if answered.links is not None:
+        parameters = dict(answered.links.parameters)
+        answer["links"] = {name: {"operationId": name, "parameters": parameters} for name in answered.links.names}
+    return answer
+
+
+def _content(answered: Answered) -> Json:
+    if answered.model is not None:
+        return of_schema(answered.model)
+    return {kind: {} if kind.endswith("json") else _TEXT for kind in answered.types}
+
+
+def _head(text: str, headers: dict[str, str]) -> Json:
     """Return an answer without content, with headers of its own beside those of all answers."""
-    names = [*_ON_ALL, *(headers or {})]
-    return {"description": text, "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}}
-
-
-def content_of(text: str, content: Json) -> Json:
-    """Return an answer with content, by its type."""
-    return {**head(text), "content": content}
-
-
-def value(opened: str) -> Json:
-    """Return the answer that has a value."""
-    answer = in_json("The value.", opened)
-    answer["headers"] |= {name: {"$ref": f"#/components/headers/{name}"} for name in _REPEAT}
-    return answer
-
-
-def static_file() -> Json:
-    """Return the answer that has a static file."""
-    types = {kind.decode().partition(";")[0]: {"schema": {"type": "string"}} for kind in assets.TYPES.values()}
-    answer = content_of("It.", types)
-    answer["headers"] |= {name: {"$ref": f"#/components/headers/Static-{name}"} for name in _STATIC_HEADERS}
-    return answer
-
-
-def in_json(text: str, schema: str) -> Json:
-    """Return an answer in JSON."""
-    return content_of(text, of_schema(schema))
-
-
-def of_schema(schema: str) -> Json:
-    """Return content in JSON, by the name of its schema."""
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-
-
-def refused(statuses: Iterable[int], kind: str = "Problem") -> Json:
-    """Return answers that many operations share.
-
-    Args:
-        statuses: Which.
-        kind: `Problem` is JSON, `Page` is HTML, `Head` and `HeadOfPage` are the same without content.
-    """
-    return {str(status): {"$ref": f"#/components/responses/{kind}{status}"} for status in statuses}
-
-
-def without_content(answer: Json) -> Json:
-    """Return an answer as `HEAD` gets it."""
-    if "$ref" in answer:
-        return {"$ref": answer["$ref"].replace("/Problem", "/Head")}
-    return {part: answer[part] for part in answer if part != "content"}
+    names = {name: name for name in _ON_ALL} | headers
+    return {
+        "description": text,
+        "headers": {name: {"$ref": f"#/components/headers/{described}"} for name, described in names.items()},
+    }
 
 
 def shared(paths: Json) -> Json:
@@ -145,8 +161,8 @@ def shared(paths: Json) -> Json:
 
 
 def _shared(kind: str, status: int) -> Json:
-    answer = head(TEXTS.get(status, "The page."), _OF_STATUS.get(status))
-    if kind in {"Page", "HeadOfPage"}:
-        answer["headers"] |= {name: {"$ref": f"#/components/headers/Page-{name}"} for name in _PAGE_HEADERS}
-    content = {"Problem": of_schema("Problem"), "Page": {"text/html": {"schema": {"type": "string"}}}}
+    is_page = kind in {"Page", "HeadOfPage"}
+    own = {name: name for name in _OF_STATUS.get(status, {})}
+    answer = _head(_TEXTS.get(status, "The page."), own | (_SHOWN["page"] if is_page else {}))
+    content = {"Problem": of_schema(Problem), "Page": {"text/html": _TEXT}}
     return {**answer, "content": content[kind]} if kind in content else answer

@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from sirrd.errors import NoRoute
+from sirrd.http import auth
 from sirrd.http.context import Request
+from sirrd.http.endpoints import Answered, Endpoint, alike
 from sirrd.http.wire.answers import Answer, Header
+from sirrd.http.wire.parameters import Parameter
+from sirrd.model import Caller
 
 TYPES: Final = {
     ".css": b"text/css; charset=utf-8",
@@ -39,7 +43,7 @@ VERSION: Final = hashlib.sha256(
 """What the path holds: it changes with any byte of any file, and with nothing else."""
 
 
-async def show(request: Request) -> Answer:
+async def show(request: Request, _: Caller) -> Answer:
     """Answer with a file.
 
     Raises:
@@ -51,3 +55,23 @@ async def show(request: Request) -> Answer:
         raise NoRoute
     kind = (b"content-type", TYPES[Path(name).suffix])
     return Answer(200, body, [kind, (b"content-length", b"%d" % len(body)), *HEADERS])
+
+
+ENDPOINTS: Final = alike(
+    Endpoint(
+        method="GET",
+        path="/static/{version}/{file}",
+        name="static",
+        summary="What the pages are made of.",
+        who=auth.unasked,
+        handler=show,
+        parameters=(
+            Parameter("path", "version", {"const": VERSION}, "A hash of all static files.", required=True),
+            Parameter("path", "file", {"enum": list(FILES)}, "A static file.", required=True),
+        ),
+        answers={
+            200: Answered("It.", types=tuple(kind.decode().partition(";")[0] for kind in TYPES.values()), shows="file")
+        },
+        refuses=(NoRoute,),
+    )
+)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from typing import Final
 
+from sirrd.errors import NoRoute
+from sirrd.http import auth
 from sirrd.http.context import Request
+from sirrd.http.endpoints import PAGE, Endpoint
 from sirrd.http.pages import html, texts
 from sirrd.http.pages.texts import Words
 from sirrd.http.wire.answers import Answer
+from sirrd.model import Caller
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -18,7 +23,7 @@ _USUAL_LIFE: Final = 7 * _DAY
 _TIMES: Final = (2, 3, 5, 10)
 
 
-async def show(request: Request) -> Answer:
+async def show(request: Request, _: Caller) -> Answer:
     """Answer with the form."""
     words = texts.chosen(request.scope)
     return html.page(request.scope, 200, words.create_title, _form(request, words), module="create")
@@ -87,3 +92,21 @@ def _reads(words: Words) -> str:
 
 def _option(value: str, text: str, *, chosen: bool = False) -> str:
     return f'<option value="{value}"{" selected" if chosen else ""}>{escape(text)}</option>'
+
+
+_SHOW: Final = Endpoint(
+    method="GET",
+    path="/",
+    name="createPage",
+    summary="The page that makes dead drops, unless the operator has turned it off.",
+    who=auth.unasked,
+    handler=show,
+    answers={200: PAGE},
+    refuses=(NoRoute,),
+    is_page=True,
+)
+
+ENDPOINTS: Final = (
+    _SHOW,
+    replace(_SHOW, method="HEAD", name="headCreatePage", summary="The headers of that page."),
+)

@@ -5,26 +5,29 @@ With a key in the fragment the page decrypts by script; without one, and without
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
+from typing import Final
 
+from sirrd import errors
 from sirrd.errors import Sealed
 from sirrd.events import Action
 from sirrd.http import auth, guards
 from sirrd.http.context import Request
+from sirrd.http.endpoints import IGNORED_BODY, LIMITED, PAGE, STORAGE, Endpoint, Form
 from sirrd.http.pages import html, texts
 from sirrd.http.pages.texts import Words
-from sirrd.http.wire import drops, shown
+from sirrd.http.wire import drops, parameters, shown
 from sirrd.http.wire.answers import Answer
-from sirrd.model import ATTEMPT_BYTES, Identity, Metadata
+from sirrd.model import ATTEMPT_BYTES, Caller, Identity, Metadata
 
 _MOST_ROWS = 20
 
 
-async def show(request: Request) -> Answer:
+async def show(request: Request, caller: Caller) -> Answer:
     """Say what waits here, and wait for a deliberate action."""
     identity = Identity.drop(request.path_params["id"])
-    caller = auth.caller(request)
     drop = request.state["drop"]
     metadata = await drop.peek(identity, by=caller)
     drop.note(Action.PAGE_OPENED, by=caller, identity=identity)
@@ -37,12 +40,12 @@ async def show(request: Request) -> Answer:
     return html.page(request.scope, 200, words.reveal_title, body, module="reveal", fingerprint=metadata.fingerprint)
 
 
-async def reveal(request: Request) -> Answer:
+async def reveal(request: Request, caller: Caller) -> Answer:
     """Reveal the secret, spending one read."""
     identity = Identity.drop(request.path_params["id"])
     guards.check_form(request)
     attempt = await shown.form_attempt(request)
-    opened = await request.state["drop"].read(identity, by=auth.caller(request), attempt=attempt)
+    opened = await request.state["drop"].read(identity, by=caller, attempt=attempt)
     words = texts.chosen(request.scope)
     value = opened.plaintext.text()
     rows = min(_MOST_ROWS, value.count("\n") + 2)
@@ -99,3 +102,37 @@ def _until(words: Words, expires_at: int | None) -> str:
     # The script says it in the time zone of the reader.
     shown = f'<time datetime="{moment:%Y-%m-%dT%H:%M:%SZ}">{moment:%Y-%m-%d %H:%M} UTC</time>'
     return escape(words.expires).format(time=shown)
+
+
+_SHOW: Final = Endpoint(
+    method="GET",
+    path="/s/{id}",
+    name="showPage",
+    summary="A page that says how the secret can be revealed; spends nothing.",
+    who=auth.caller,
+    handler=show,
+    parameters=(parameters.ID,),
+    answers={200: PAGE},
+    refuses=(errors.BadPath, *LIMITED, errors.Gone, errors.Sealed, errors.Unreadable, *STORAGE),
+    is_page=True,
+)
+
+ENDPOINTS: Final = (
+    _SHOW,
+    replace(_SHOW, method="HEAD", name="headPage", summary="The headers of that page; spends nothing."),
+    replace(
+        _SHOW,
+        method="POST",
+        name="revealPage",
+        summary="Reveal the secret in a page, spending one read.",
+        handler=reveal,
+        form=Form(
+            "Without the field `attempt`, or in any other form, each request is a read.",
+            (parameters.ATTEMPT_OF_FORM,),
+        ),
+        refuses=(
+            *(*_SHOW.refuses, *IGNORED_BODY, errors.BadAttempt, errors.ForeignRequest),
+            *(errors.ProofRequired, errors.AttemptOver, errors.TooManyRepeats),
+        ),
+    ),
+)
