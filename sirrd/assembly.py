@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from sirrd.clock import Clock
 from sirrd.config.settings import Settings
@@ -12,6 +13,7 @@ from sirrd.deaddrop.usecases import DeadDrop
 from sirrd.entropy import Entropy
 from sirrd.errors import StorageError
 from sirrd.keyring.masters import MasterKeys, parse_master_keys
+from sirrd.measures import Measures
 from sirrd.memory import Memory
 from sirrd.store.sqlite.folder import DataFolder, KeysOfDaemon
 from sirrd.store.sqlite.store import SqliteStore
@@ -28,6 +30,7 @@ async def deaddrop_of(
     announced: str = "",
     held: DataFolder | None = None,
     memory: Memory | None = None,
+    measures: Measures | None = None,
 ) -> AsyncIterator[DeadDrop]:
     """Take the data folder, open the store in it, and let go of both at the end.
 
@@ -38,6 +41,7 @@ async def deaddrop_of(
         announced: Where a daemon is about to listen; a command has no address.
         held: The folder, if the caller has it locked already and keeps it so.
         memory: Bounds what is held for clients, or None for bounds of its own.
+        measures: What is to be counted, or None for nothing.
 
     Raises:
         StartupError: The folder is held, cannot be used, or the keys do not belong to it.
@@ -64,12 +68,13 @@ async def deaddrop_of(
             min_free_bytes=settings.min_free_bytes,
             redelivery_seconds=settings.redelivery_seconds,
             memory=memory,
+            measures=measures,
         )
         stack.push_async_callback(store.close)
         if not settings.redelivery_seconds:
             # What an earlier run has promised is not given any more either.
             await store.end_attempts()
-        drop = DeadDrop(
+        drop = (DeadDrop if measures is None else _measured(measures))(
             store,
             caps=settings.caps,
             public_caps=settings.public_caps,
@@ -81,6 +86,14 @@ async def deaddrop_of(
             folder.keys_of_daemon = KeysOfDaemon("setting" if keys else "file", masters.first.id.hex())
         folder.announce(announced)
         yield drop
+
+
+def _measured(measures: Measures) -> Callable[..., DeadDrop]:
+    """Return what makes use cases that count."""
+    # Loaded only here: most daemons count nothing.
+    from sirrd.deaddrop.measured import MeasuredDeadDrop  # noqa: PLC0415
+
+    return functools.partial(MeasuredDeadDrop, measures=measures)
 
 
 async def _flush_everything(drop: DeadDrop) -> None:

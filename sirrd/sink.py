@@ -44,6 +44,7 @@ class Sink(io.TextIOBase):
 
     Attributes:
         notice: Makes the line that tells how many are missing; whoever sets up a log gives it the log's form.
+        lost: How many lines were dropped in all.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -53,7 +54,7 @@ class Sink(io.TextIOBase):
         self._lock = threading.RLock()
         self._pieces: list[bytes] = []
         self._bytes = self._written = 0
-        self._dropped = 0
+        self._dropped = self.lost = 0
         self._fails = False
         self._is_torn = False
         self._is_awake = False
@@ -87,7 +88,7 @@ class Sink(io.TextIOBase):
         with self._lock:
             # Once something is missing, all is until what came before it has left: so the gap has one place.
             if (self._dropped and not self._fails) or self._bytes + len(data) > MAX_WAITING_BYTES:
-                self._dropped += _lines(data)
+                self._lose(data)
             else:
                 self._pieces.append(data)
                 self._bytes += len(data)
@@ -111,6 +112,12 @@ class Sink(io.TextIOBase):
                 return False
             time.sleep(_STEP_SECONDS)
         return True
+
+    def _lose(self, data: bytes) -> None:
+        """Count lines that are dropped; the lock is held."""
+        lines = _lines(data)
+        self._dropped += lines
+        self.lost += lines
 
     # The thread.
 
@@ -145,7 +152,7 @@ class Sink(io.TextIOBase):
             self._bytes -= len(data)
             if rest:
                 self._fails = True
-                self._dropped += _lines(rest)
+                self._lose(rest)
 
     def _write(self, data: bytes) -> bytes:
         """Write, for as long as it takes, and return what could not be written."""

@@ -134,6 +134,7 @@ def test_what_cannot_be_written_is_dropped_until_it_can(monkeypatch: pytest.Monk
     sink.write("after\n")
     assert sink.settle()
     assert disk.text == b"lin\nsirrd: 3 lines were dropped\nafter\n"
+    assert sink.lost == 3
 
 
 def test_a_descriptor_that_others_do_not_want_to_block_is_waited_for(pipe: tuple[int, int]) -> None:

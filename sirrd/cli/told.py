@@ -68,6 +68,8 @@ def protections(settings: Settings) -> dict[str, str]:
     told["hosts"] = _hosts(settings)
     if settings.public_create:
         told["dead_drops"] = _public(settings)
+    if settings.metrics:
+        told["metrics"] = _metrics(settings)
     if settings.rate_limit_per_second is not None:
         told["strangers"] = _limit(settings)
     return told
@@ -97,6 +99,15 @@ def _public(settings: Settings) -> str:
         f"PUBLIC: anyone may store dead drops (SIRR_PUBLIC_CREATE=true), of {caps.max_value_bytes} bytes and "
         f"{caps.max_ttl_seconds} s at most, {settings.public_creates_per_hour} an hour for {_each_address(settings)}"
     )
+
+
+def _metrics(settings: Settings) -> str:
+    """Say who gets the metrics."""
+    if settings.metrics_listener is not None:
+        return f"whoever reaches {settings.metrics_address} can read them, at /metrics (SIRR_METRICS_ADDRESS)"
+    if settings.master_api_key is None:
+        return "whoever reaches this address can read them, at /metrics"
+    return "need the master API key, at /metrics"
 
 
 def _limit(settings: Settings) -> str:

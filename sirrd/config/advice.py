@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from sirrd import hosts
 
 _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_MOST_PORTS: Final = 65_535
 _SCHEMES: Final = frozenset({"http", "https"})
 
 
@@ -53,6 +54,20 @@ def host(text: str) -> str | None:
     if text.count(":") == 1:
         text = text.partition(":")[0]
     return hosts.canonical(text) or _in_ascii(text)
+
+
+def listener(text: str) -> str | None:
+    """Return address and port to listen on; on loopback where only a port is given."""
+    text = text.strip()
+    if _ABSOLUTE.match(text):
+        text = text.partition("://")[2].partition("/")[0]
+    name, _, port = text.rpartition(":")
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > _MOST_PORTS:
+        return None
+    found = host(name) if name else "127.0.0.1"
+    if found is None:
+        return None
+    return f"[{found}]:{port}" if ":" in found else f"{found}:{port}"
 
 
 def network(text: str) -> str | None:

@@ -24,6 +24,8 @@ SECRETS: Final = ("database_url", "master_api_key", "master_encryption_key")
 """Settings that may also be given as `SIRR_<NAME>_FILE`, and are never shown."""
 _BODY_ROOM_BYTES: Final = 64 * 1024
 _PUBLIC_LIMITS: Final = ("public_max_ttl_seconds", "public_max_value_bytes", "public_creates_per_hour")
+_LISTENER = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]+):(\d{1,5})", re.ASCII)
+_MOST_PORTS: Final = 65_535
 _ORIGIN = re.compile(r"https?://[a-z0-9._\-]+(:\d{1,5})?|https?://\[[0-9a-f:.]+\](:\d{1,5})?")
 
 
@@ -42,6 +44,7 @@ _ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 UNITS: Final = {"seconds": " of seconds, without a unit", "bytes": " of bytes, without a unit"}
 _NO_ADDRESS: Final = "must be an address or a name, without brackets, scheme and port: the port is SIRR_PORT"
 _NOT_BASE: Final = "must be http(s)://host with an optional port and path, and nothing else"
+_NO_LISTENER: Final = "must be an address and a port, such as 127.0.0.1:9464 or [::1]:9464"
 _NO_HOSTS: Final = "must list hosts such as drop.example.org, without scheme and port, or be *"
 _NO_NETWORKS: Final = "must list networks in CIDR notation, such as 10.0.0.0/8; names are not looked up"
 _NO_ORIGINS: Final = "must list origins such as https://app.example.org, in lower case, or be *"
@@ -57,6 +60,14 @@ def _is_base(url: str) -> bool:
     rest = url.partition("://")[2]
     is_plain = re.fullmatch(r"[A-Za-z0-9._~/%-]*", parts.path) and not (set("?#@") & set(rest))
     return bool(is_known and is_plain and _ORIGIN.fullmatch(f"{parts.scheme}://{parts.netloc.lower()}"))
+
+
+def _listener_of(text: str) -> tuple[str, int] | None:
+    """Return address and port that stand in a text, or None if they do not."""
+    found = _LISTENER.fullmatch(text)
+    if found is None or hosts.canonical(found[1]) is None or int(found[2]) > _MOST_PORTS:
+        return None
+    return found[1].strip("[]"), int(found[2])
 
 
 def _advised(rule: str, form: str | None) -> str:
@@ -105,6 +116,8 @@ class Settings(BaseSettings):
     drain_seconds: Seconds = 0.0
     shutdown_seconds: Seconds = 8.0
     prune_interval_seconds: Seconds = 60.0
+    metrics: bool = False
+    metrics_address: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] | None = None
 
@@ -126,6 +139,13 @@ class Settings(BaseSettings):
         # A link-local address has a zone.
         if hosts.canonical(value.partition("%")[0]) is None or value.startswith("["):
             raise ValueError(_advised(_NO_ADDRESS, advice.host(value)))
+        return value
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _is_listener(cls, value: str | None) -> str | None:
+        if value is not None and _listener_of(value) is None:
+            raise ValueError(_advised(_NO_LISTENER, advice.listener(value)))
         return value
 
     @field_validator("data_dir", mode="before")
@@ -230,6 +250,13 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _metrics_fit(self) -> Settings:
+        # As with strangers: whoever says no may leave the address where it is.
+        if self.metrics_address is not None and "metrics" not in self.model_fields_set:
+            raise ValueError("metrics_address has no effect without metrics")
+        return self
+
+    @model_validator(mode="after")
     def _public_fits(self) -> Settings:
         if self.public_create and self.master_api_key is None:
             raise ValueError("public_create needs master_api_key: without it everyone may do everything")
@@ -249,6 +276,11 @@ class Settings(BaseSettings):
             default_ttl_seconds=self.default_ttl_seconds,
             max_ttl_seconds=self.max_ttl_seconds,
         )
+
+    @property
+    def metrics_listener(self) -> tuple[str, int] | None:
+        """Where metrics are served, if that is an address of their own."""
+        return _listener_of(self.metrics_address) if self.metrics and self.metrics_address is not None else None
 
     @property
     def meant_hosts(self) -> frozenset[str] | None:

@@ -276,12 +276,12 @@ class DeadDrop:
             if isinstance(error, Unreadable):
                 logger.error("UNREADABLE: the record of %s does not open; nothing was spent", error.fingerprint)
             self._tally.add(
-                _MEANS.get(type(error), Action.REFUSED), at=self._store.now(), caller=by, fingerprint=error.fingerprint
+                MEANS.get(type(error), Action.REFUSED), at=self._store.now(), caller=by, fingerprint=error.fingerprint
             )
             raise
 
 
-_MEANS: Final = {
+MEANS: Final = {
     Gone: Action.MISSED,
     Sealed: Action.REFUSED,
     Unreadable: Action.UNREADABLE,
@@ -291,3 +291,4 @@ _MEANS: Final = {
     AttemptOver: Action.REFUSED,
     TooManyRepeats: Action.REFUSED,
 }
+"""What is counted of a secret that was not given; of all that is not here, a refusal."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from starlette.types import Receive, Scope
 
@@ -129,11 +129,12 @@ class Context:
 
 
 class State(TypedDict):
-    """The lifespan state; `trace` is put in per request."""
+    """The lifespan state; `trace` is put in per request, and `scrape` is there where metrics are."""
 
     drop: DeadDrop
     context: Context
     mover: Mover
+    scrape: NotRequired[Callable[[], Awaitable[bytes]]]
     trace: Trace
 
 

@@ -16,7 +16,7 @@ from sirrd.http.endpoints import Endpoint, Method
 from sirrd.http.openapi.description import Description
 from sirrd.http.pages import assets, create, reveal
 from sirrd.http.peers import fields
-from sirrd.http.root import operator, secrets
+from sirrd.http.root import metrics, operator, secrets
 from sirrd.http.wire.answers import Answer
 
 _OPTIONS: Final = "OPTIONS"
@@ -60,6 +60,7 @@ DESCRIPTION: Final = Description(
         *secrets.OF_ORGS,
         *operator.ENDPOINTS,
         *operator.OF_THE_SERVER,
+        *metrics.ENDPOINTS,
         *create.ENDPOINTS,
         *assets.ENDPOINTS,
     )
@@ -68,6 +69,9 @@ DESCRIPTION: Final = Description(
 
 RESOURCES: Final = resources_of(DESCRIPTION.endpoints)
 """Every path that there can be."""
+
+METRICS_ALONE: Final = resources_of(metrics.ALONE)
+"""The paths on the address of the metrics, if they have one of their own."""
 
 _HIDDEN: Final[dict[Pages, frozenset[str]]] = {
     "all": frozenset(),
@@ -93,10 +97,15 @@ class Routes:
 
     Args:
         pages: Which.
+        has_metrics: Whether there are metrics.
+        among: The paths that there can be; None: all.
     """
 
-    def __init__(self, pages: Pages = "all") -> None:
-        resources = [resource for resource in RESOURCES if resource.path not in _HIDDEN[pages]]
+    def __init__(
+        self, pages: Pages = "all", *, has_metrics: bool = False, among: Iterable[Resource] | None = None
+    ) -> None:
+        hidden = _HIDDEN[pages] if has_metrics else _HIDDEN[pages] | {metrics.PATH}
+        resources = [each for each in (RESOURCES if among is None else among) if each.path not in hidden]
         self._with_segments = tuple(resource for resource in resources if "{" in resource.path)
         self._without_segments = {resource.path: resource for resource in resources if "{" not in resource.path}
 

@@ -18,11 +18,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from sirrd.config.settings import Settings, local_url
 from sirrd.errors import PortTaken
@@ -38,10 +39,10 @@ from sirrd.server.unread import Unread
 logger = logging.getLogger(__name__)
 BACKLOG: Final = 2048
 _BINDING: Final = {
-    errno.EADDRINUSE: "is another sirrd running? `ss -ltnp` says who listens there; see SIRR_HOST and SIRR_PORT",
-    errno.EADDRNOTAVAIL: "SIRR_HOST has to be an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all",
+    errno.EADDRINUSE: "is another sirrd running? `ss -ltnp` says who listens there; see {names}",
+    errno.EADDRNOTAVAIL: "{host} has to be an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all",
     errno.EACCES: "ports below 1024 are root's: take another one behind a proxy, or give the unit CAP_NET_BIND_SERVICE",
-    errno.EINVAL: "an address that begins with fe80 needs its interface, such as fe80::1%eth0; see SIRR_HOST",
+    errno.EINVAL: "an address that begins with fe80 needs its interface, such as fe80::1%eth0; see {host}",
 }
 """What to do about an address that the system does not give."""
 
@@ -69,21 +70,39 @@ def serve(settings: Settings, *, started: Callable[[str], None]) -> None:
     # The thread that commits goes on after each call of SQLite only when the event loop gives way to it. Beside clients
     # that keep the loop busy, the default of 5 ms was most of what all others waited for.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    with _listening(settings) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listener, started))
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(_listening(settings.host, settings.port, "SIRR_HOST and SIRR_PORT"))]
+        if (beside := settings.metrics_listener) is not None:
+            listeners.append(stack.enter_context(_listening(*beside, "SIRR_METRICS_ADDRESS")))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        runner.run(_serve(settings, listeners, started))
     logger.info("stopped")
 
 
-async def _serve(settings: Settings, listener: socket.socket, started: Callable[[str], None]) -> None:
-    address = local_url(settings.host, listener.getsockname()[1])
+async def _serve(settings: Settings, listeners: list[socket.socket], started: Callable[[str], None]) -> None:
+    address = local_url(settings.host, listeners[0].getsockname()[1])
     readiness = Readiness()
     memory = Memory()
     unread = Unread(memory.answers)
     app = create_app(settings, readiness=readiness, announced=address, memory=memory)
-    config = uvicorn.Config(
-        app.served,
+    made = _made(settings, unread)
+    configs = [_configured(each, settings, made) for each in (app.served, app.metrics) if each is not None]
+    async with app.router.lifespan_context(app) as state:
+        _spare_the_collector()
+        server = _Server(configs, settings, readiness, unread, state or {}, lambda: started(address))
+        if (beside := settings.metrics_listener) is not None:
+            url = local_url(beside[0], listeners[1].getsockname()[1])
+            logger.info("metrics are served", extra={"fields": {"url": f"{url}/metrics"}})
+        await server.serve(sockets=listeners)
+    _end_deaf()
+
+
+def _configured(app: ASGIApp, settings: Settings, made: Callable[..., Protocol]) -> uvicorn.Config:
+    """Return uvicorn's settings for what is served on one address."""
+    return uvicorn.Config(
+        app,
         loop="none",
-        http=_made(settings, unread),  # type: ignore[arg-type]  # made like a class
+        http=made,  # type: ignore[arg-type]  # made like a class
         ws="none",
         lifespan="off",
         log_config=None,
@@ -93,11 +112,6 @@ async def _serve(settings: Settings, listener: socket.socket, started: Callable[
         backlog=BACKLOG,
         timeout_keep_alive=math.ceil(settings.idle_seconds),
     )
-    async with app.router.lifespan_context(app) as state:
-        _spare_the_collector()
-        server = _Server(config, settings, readiness, unread, state or {}, lambda: started(address))
-        await server.serve(sockets=[listener])
-    _end_deaf()
 
 
 def _made(settings: Settings, unread: Unread) -> Callable[..., Protocol]:
@@ -128,17 +142,18 @@ def _spare_the_collector() -> None:
 
 
 @contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
-    """Bind before anything else is touched, so that a taken port leaves no trace."""
+def _listening(host: str, port: int, names: str) -> Iterator[socket.socket]:
+    """Bind before anything else is touched, so that a taken port leaves no trace; `names` are the settings."""
+    name = names.partition(" ")[0]
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError):
         raise PortTaken(
             "the listening address cannot be resolved",
-            hint="SIRR_HOST takes an address such as 127.0.0.1 or ::1, or a name that this machine knows",
+            hint=f"{name} takes an address such as 127.0.0.1 or ::1, or a name that this machine knows",
         ) from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -148,14 +163,14 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
             listener.listen(BACKLOG)
         except OSError as error:
             raise PortTaken(
-                f"port {settings.port} cannot be bound: {error.strerror}",
-                hint=_BINDING.get(error.errno or 0, "see SIRR_HOST and SIRR_PORT"),
+                f"port {port} cannot be bound: {error.strerror}",
+                hint=_BINDING.get(error.errno or 0, "see {names}").format(names=names, host=name),
             ) from None
         yield listener
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server with an end of our own.
+    """uvicorn's server with an end of our own, and with more than one address; each has its own application.
 
     The first signal of those that ask for an end turns `/ready` to 503 and serves on for `drain_seconds`; then the
     listener closes and requests in flight have `shutdown_seconds`; the rest is cut. A second signal ends the draining,
@@ -164,14 +179,15 @@ class _Server(uvicorn.Server):
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        configs: Sequence[uvicorn.Config],
         settings: Settings,
         readiness: Readiness,
         unread: Unread,
         state: Mapping[str, Any],
         started: Callable[[], None],
     ) -> None:
-        super().__init__(config)
+        super().__init__(configs[0])
+        self._configs = configs
         self._settings = settings
         # Often enough that an idle connection lives hardly longer than it may.
         self._sweep_ticks = min(_SWEEP_TICKS, math.ceil(settings.idle_seconds * _TICKS_A_SECOND / 4))
@@ -197,17 +213,20 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to accept connections."""
         self.lifespan.state.update(self._state)
-        self.servers = [self._acceptor(each) for each in sockets or []]  # type: ignore[misc]  # alike, as far as used
+        pairs = zip(sockets or [], self._configs, strict=True)
+        self.servers = [self._acceptor(*each) for each in pairs]  # type: ignore[misc]  # alike, as far as used
         self.started = True
         self._announce_start()
 
-    def _acceptor(self, listener: socket.socket) -> Acceptor:
+    def _acceptor(self, listener: socket.socket, config: uvicorn.Config) -> Acceptor:
+        if not config.loaded:
+            config.load()
         connections = self.server_state.connections
 
         def make() -> Reader:
             return Reader(
-                self.config.http_protocol_class(  # type: ignore[call-arg, arg-type]
-                    config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+                config.http_protocol_class(  # type: ignore[call-arg, arg-type]
+                    config=config, server_state=self.server_state, app_state=self.lifespan.state
                 )
             )
 

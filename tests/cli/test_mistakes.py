@@ -76,6 +76,26 @@ MISTAKES = {
     "host unknown": Mistake("serve", {"SIRR_HOST": "nobody.invalid", **KEYED}, 3, "cannot be resolved", "SIRR_HOST"),
     "port too high": Mistake("serve --port 65536", {}, 3, "port: must be less", "it comes from --port"),
     "open to others": Mistake("serve", {"SIRR_HOST": "0.0.0.0"}, 3, "loopback addresses only", "SIRR_MASTER_API_KEY"),
+    "metrics on a port": Mistake(
+        "serve",
+        {"SIRR_METRICS": "true", "SIRR_METRICS_ADDRESS": "9464"},
+        3,
+        "such as 127.0.0.1:9464 or [::1]:9464; write 127.0.0.1:9464",
+        "it comes from SIRR_METRICS_ADDRESS",
+    ),
+    "metrics at a url": Mistake(
+        "serve", {"SIRR_METRICS_ADDRESS": "http://[::1]:9464/metrics"}, 3, "write [::1]:9464", "SIRR_METRICS_ADDRESS"
+    ),
+    "metrics of others": Mistake(
+        "serve",
+        {"SIRR_METRICS": "true", "SIRR_METRICS_ADDRESS": "192.0.2.1:9464"},
+        3,
+        "port 9464 cannot be bound",
+        "SIRR_METRICS_ADDRESS has to be an address of this machine",
+    ),
+    "metrics not on": Mistake(
+        "serve", {"SIRR_METRICS_ADDRESS": "[::1]:9464"}, 3, "no effect without metrics", EXPLAINED
+    ),
     "folder on a file": Mistake("serve", {"SIRR_DATA_DIR": "/dev/null/x"}, 3, "Not a directory", "SIRR_DATA_DIR"),
     "folder of nobody": Mistake(
         "serve", {"SIRR_DATA_DIR": "~nobody-here/x"}, 3, "data_dir: begins with", "SIRR_DATA_DIR"

@@ -136,6 +136,22 @@ def test_a_secret_hides_both_forms_in_the_sources_below(tmp_path: Path) -> None:
         ("SIRR_DRAIN_SECONDS", "-1"),
         ("SIRR_SHUTDOWN_SECONDS", "inf"),
         ("SIRR_PRUNE_INTERVAL_SECONDS", "nan"),
+        ("SIRR_METRICS", "perhaps"),
+        *(
+            ("SIRR_METRICS_ADDRESS", value)
+            for value in (
+                "",
+                "9464",
+                ":9464",
+                "localhost",
+                "::1:9464",
+                "[::1]",
+                "[127.0.0.1]:1",
+                "a b:1",
+                "localhost:65536",
+            )
+        ),
+        ("SIRR_METRICS_ADDRESS", "http://127.0.0.1:9464/metrics"),
         ("SIRR_LOG_LEVEL", "loud"),
         ("SIRR_LOG_FORMAT", "xml"),
     ],
@@ -191,6 +207,28 @@ def test_a_burst_follows_the_rate(rate: str, burst: str | None, expected: int) -
     given = {"SIRR_RATE_LIMIT_PER_SECOND": rate} | ({} if burst is None else {"SIRR_RATE_LIMIT_BURST": burst})
     settings = loaded(given)
     assert (settings.rate_limit_per_second, settings.rate_burst) == (float(rate), expected)
+
+
+def test_an_address_of_metrics_without_metrics_is_refused() -> None:
+    """Whoever sets only the address believes that metrics are served; whoever says no may leave it where it is."""
+    with pytest.raises(BadSetting, match="no effect without metrics"):
+        loaded({"SIRR_METRICS_ADDRESS": "127.0.0.1:9464"})
+    assert loaded({"SIRR_METRICS_ADDRESS": "127.0.0.1:9464", "SIRR_METRICS": "false"}).metrics_listener is None
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("[::1]:0", ("::1", 0)),
+        ("0.0.0.0:65535", ("0.0.0.0", 65_535)),
+        ("metrics.internal:80", ("metrics.internal", 80)),
+    ],
+)
+def test_the_address_of_metrics_is_read(address: str, expected: tuple[str, int]) -> None:
+    """It is an address or a name, and a port; without one there is none."""
+    assert loaded({"SIRR_METRICS": "true", "SIRR_METRICS_ADDRESS": address}).metrics_listener == expected
+    assert loaded({"SIRR_METRICS": "true"}).metrics_listener is None
 
 
 def test_there_is_no_limit_unless_one_is_set() -> None:

@@ -260,6 +260,8 @@ TINY: Final = {"max_value_bytes": 4}
 CROWDED: Final = {"min_free_bytes": 2**62}
 PUBLIC: Final = {"org_reads": "public"}
 OPEN: Final = {"master_api_key": None}
+MEASURED: Final = {"metrics": True}
+TEXT: Final = {"content-type": "text/plain; version=0.0.4; charset=utf-8"}
 LIMITED: Final = {"rate_limit_per_second": 1}
 ATTEMPT: Final = {"X-Sirr-Attempt": "A" * 43}
 PREFETCH: Final = {"Sec-Purpose": "prefetch"}
@@ -453,6 +455,19 @@ ROUTES: Final = [
     Case("GET /ready", STRANGER, 503, "", given="draining"),
     Case("HEAD /ready", STRANGER, 503, given="draining"),
     Case("POST /ready", STRANGER, 405, "method_not_allowed", shows=_allow("GET, HEAD")),
+    Case("GET /metrics", OPERATOR, 404, "no_such_route"),
+    Case("HEAD /metrics", OPERATOR, 404),
+    Case("GET /metrics", OPERATOR, 200, shows=TEXT, settings=MEASURED),
+    Case("HEAD /metrics", OPERATOR, 200, shows=TEXT, settings=MEASURED),
+    Case("GET /metrics", OPERATOR, 200, shows=TEXT, settings=MEASURED, sent=ELSEWHERE),
+    Case("GET /metrics", OPERATOR, 200, shows=TEXT, settings=MEASURED, given="storage broken"),
+    Case("GET /metrics", STRANGER, 200, shows=TEXT, settings={**MEASURED, **OPEN}),
+    Case("GET /metrics", STRANGER, 401, "unauthorized", shows=UNAUTHORISED, settings=MEASURED),
+    Case("HEAD /metrics", STRANGER, 401, shows=UNAUTHORISED, settings=MEASURED),
+    refused("GET /metrics")._replace(settings={**LIMITED, **MEASURED}),
+    refused("HEAD /metrics", "")._replace(settings={**LIMITED, **MEASURED}),
+    Case("POST /metrics", OPERATOR, 405, "method_not_allowed", shows=_allow("GET, HEAD"), settings=MEASURED),
+    Case("GET /metrics", OPERATOR, 404, "no_such_route", settings={**MEASURED, "metrics_address": "127.0.0.1:0"}),
     *plain(
         "/version",
         "name version max_value_bytes public_max_value_bytes redelivery_seconds default_ttl_seconds max_ttl_seconds",

@@ -88,6 +88,7 @@ def test_i6_no_canary_in_the_log_or_the_files_of_the_daemon(tmp_path: Path, log_
         SIRR_MAX_VALUE_BYTES="1000",
         SIRR_CORS_ORIGINS="https://a.example",
         SIRR_MIN_FREE_BYTES="0",
+        SIRR_METRICS="true",
         PYDANTIC_SETTINGS_DEBUG="1",
         PYTHONASYNCIODEBUG="1",
     )
@@ -99,6 +100,7 @@ def test_i6_no_canary_in_the_log_or_the_files_of_the_daemon(tmp_path: Path, log_
             damage(tmp_path / "data" / "sirrd.db")
             client.get(f"/secrets/{ids[1]}")
             client.get("/secrets", headers={"Authorization": f"Bearer {BEARER}"})
+            metrics = client.get("/metrics", headers={"Authorization": f"Bearer {BEARER}"}).text
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=PATIENCE_SECONDS) as raw:
             raw.sendall(f"GET /secrets/{ids[1]} {VALUE}\r\n{KEY} \r\n\r\n".encode())
@@ -107,9 +109,12 @@ def test_i6_no_canary_in_the_log_or_the_files_of_the_daemon(tmp_path: Path, log_
         text = daemon.log.read_text()
     assert text.count("sirrd.request" if log_format == "json" else " info    GET ") > 40
     assert "UNREADABLE" in text
+    assert metrics.count("sirrd_requests_total{") > 40
+    assert 'sirrd_claims_total{outcome="unreadable"} 1.0' in metrics
+    assert not re.search(r'="[^"]*([0-9a-f]{16}|127\.0\.0\.1)', metrics)
     for canary in (*NAMES, *ids):
-        assert canary not in text
-        assert canary[:24] not in text
+        assert canary not in text + metrics
+        assert canary[:24] not in text + metrics
     needles = [name.encode() for name in NAMES if len(name) > 14]
     needles += [part for each in ids for part in (each.encode(), bytes.fromhex(each))]
     needles.append(bytes.fromhex(ENCRYPTION_KEY))

@@ -118,7 +118,7 @@ def examples(request: pytest.FixtureRequest) -> int:
 
 def test_the_daemon_is_as_it_is_described(launch: Launch, tmp_path: Path, examples: int) -> None:
     """With the bearer: no request, lawful or not, gets an answer that the description does not have."""
-    with launch(SIRR_MASTER_API_KEY=API_KEY) as daemon:
+    with launch(SIRR_METRICS="true", SIRR_MASTER_API_KEY=API_KEY) as daemon:
         secrets = stored(daemon.address(), API_KEY)
         report = attack(daemon.address(), tmp_path, secrets, examples, "-H", f"Authorization: Bearer {API_KEY}")
         assert daemon.stop() == 0
@@ -130,7 +130,7 @@ def test_the_daemon_is_as_it_is_described(launch: Launch, tmp_path: Path, exampl
 
 def test_the_daemon_is_as_it_is_described_to_strangers(launch: Launch, tmp_path: Path, examples: int) -> None:
     """Without the bearer, where bare keys are public: the same, and nothing that is protected is answered."""
-    with launch(SIRR_MASTER_API_KEY=API_KEY, SIRR_ORG_READS="public") as daemon:
+    with launch(SIRR_METRICS="true", SIRR_MASTER_API_KEY=API_KEY, SIRR_ORG_READS="public") as daemon:
         secrets = stored(daemon.address(), API_KEY)
         before = ask(daemon.address(), "GET", "/secrets", bearer=API_KEY)[1]["secrets"]
         report = attack(daemon.address(), tmp_path, secrets, examples)

@@ -22,7 +22,7 @@ from sirrd.http.routes import DESCRIPTION, Routes, resources_of
 from sirrd.http.wire.answers import Answer
 from sirrd.model import Caller
 from tests.conftest import API_KEY, Daemon, Start
-from tests.contract.test_contract import OPEN, PAGES, PUBLIC, ROUTES, Case, check
+from tests.contract.test_contract import MEASURED, OPEN, PAGES, PUBLIC, ROUTES, Case, check
 from tests.contract.test_refusals import ORDER
 
 ENDPOINTS: Final = DESCRIPTION.endpoints
@@ -42,10 +42,10 @@ ROLES: Final[Mapping[str, Mapping[str, str]]] = {
 
 EVERYONE: Final = frozenset(ROLES)
 SERVERS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "protected": {},
-    "open": OPEN,
-    "public reads": PUBLIC,
-    "public creation": {"public_create": True},
+    "protected": MEASURED,
+    "open": {**MEASURED, **OPEN},
+    "public reads": {**MEASURED, **PUBLIC},
+    "public creation": {**MEASURED, "public_create": True},
 }
 
 
@@ -188,7 +188,7 @@ def test_segments_are_declared_as_they_stand_in_the_path() -> None:
 def endpoint_of(case: Case) -> Endpoint | None:
     """Return what a row of the contract asks, or None: there is no such route."""
     try:
-        resource, _ = Routes().find(case.path.partition("?")[0])
+        resource, _ = Routes(has_metrics=True).find(case.path.partition("?")[0])
     except (NoRoute, BadPath):
         return None
     return resource.endpoints.get(case.method)

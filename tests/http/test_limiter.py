@@ -306,7 +306,7 @@ async def test_probes_and_wrong_addresses_are_free(limited: Limited) -> None:
 
 def test_what_is_unlimited_touches_no_secret() -> None:
     """A new route is limited unless somebody says otherwise."""
-    below = ("/secrets", "/s/", "/orgs/", "/prune", "/rotate-key")
+    below = ("/secrets", "/s/", "/orgs/", "/prune", "/rotate-key", "/metrics")
     assert {resource.path for resource in RESOURCES if not resource.path.startswith(below)} == UNLIMITED
 
 

@@ -59,6 +59,8 @@ OPERATIONS: Final[dict[str, tuple[str, str]]] = {
     "healthHead": ("server", "The same without content."),
     "ready": ("server", "Asks the storage, at most once a second."),
     "readyHead": ("server", "The same without content."),
+    "metrics": ("operation", "For monitoring: numbers alone, never a name, an id or an address."),
+    "metricsHead": ("operation", "The same without content."),
     "version": ("server", "Tells name, version and limits."),
     "versionHead": ("server", "The same without content."),
     "openapi": ("server", "What you are reading."),

@@ -79,6 +79,12 @@ PRUNE: Final = f"""
     RETURNING lookup, slot, seq, label"""
 EXPIRED: Final = """
     SELECT 1 FROM secret WHERE expires_at IS NOT NULL AND expires_at <= :now {of_org} ORDER BY expires_at LIMIT 1"""
+CENSUS: Final = f"""
+    SELECT max(seq), count(*), sum(NOT is_live), sum(is_live AND is_sealed)
+    FROM (
+        SELECT seq, {_LIVE} AS is_live, max_reads IS NOT NULL AND NOT "delete" AND read_count >= max_reads AS is_sealed
+        FROM secret WHERE seq > :after ORDER BY seq LIMIT :most)"""
+SPENT_ROWS: Final = "SELECT count(*) FROM spent"
 _KEY_OF_LABEL: Final = f"substr(label, 2, {KEY_ID_BYTES})"
 _KEY_OF_VALUE: Final = f"substr(sealed, 2, {KEY_ID_BYTES})"
 _NUMBER: Final = f"substr(label, {2 + KEY_ID_BYTES}, {GENERATION_BYTES})"

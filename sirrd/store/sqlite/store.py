@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from sirrd.events import Action, Event
 from sirrd.keyring.forms import generation_of
 from sirrd.keyring.masters import MasterKeys
 from sirrd.keyring.ring import Keyring
+from sirrd.measures import Measures
 from sirrd.memory import Memory
 from sirrd.model import Caller, Identity, Metadata, Target
 from sirrd.store import Page
@@ -62,15 +64,14 @@ class SqliteStore:
 
     def __init__(
         self,
-        path: Path,
         *,
         keyring: Keyring,
         writer: Writer,
         writing: sqlite3.Connection,
         queries: Queries,
         trail: ChainedTrail,
-        min_free_bytes: int,
         redelivery_seconds: int,
+        upkeep: Callable[..., Upkeep],
     ) -> None:
         self._keyring = keyring
         self._writer = writer
@@ -88,17 +89,15 @@ class SqliteStore:
         )
         self.put, self.claim, self.received = secrets.put, secrets.claim, secrets.received
         self.amend, self.remove, self.destroy = secrets.amend, secrets.remove, secrets.destroy
-        self._upkeep = upkeep = Upkeep(
-            path,
+        self._upkeep = kept = upkeep(
             writer=writer,
             writing=writing,
             queries=queries,
             timeline=trail.timeline,
             attempts=self._attempts,
-            min_free_bytes=min_free_bytes,
         )
-        self.has_room, self.check, self.tidy, self.close = upkeep.has_room, upkeep.check, upkeep.tidy, upkeep.close
-        self.end_attempts = upkeep.end_attempts
+        self.has_room, self.check, self.tidy, self.close = kept.has_room, kept.check, kept.tidy, kept.close
+        self.end_attempts = kept.end_attempts
         self.now = trail.timeline.now
         self.units = SqliteUnits(writer=writer, queries=queries, timeline=trail.timeline)
         self.rotation = SqliteRotation(
@@ -115,6 +114,7 @@ class SqliteStore:
         min_free_bytes: int = 0,
         redelivery_seconds: int = DEFAULT_REDELIVERY_SECONDS,
         memory: Memory | None = None,
+        measures: Measures | None = None,
     ) -> SqliteStore:
         """Open a database, or make it.
 
@@ -125,6 +125,7 @@ class SqliteStore:
             min_free_bytes: Below that much free space nothing new is stored.
             redelivery_seconds: For how long an attempt is answered again; 0 for not at all.
             memory: Bounds what waits to be written, or None for bounds of its own.
+            measures: What is to be counted, or None for nothing.
 
         Raises:
             WrongKey: The keys do not belong to this database; nothing in it was touched.
@@ -144,7 +145,8 @@ class SqliteStore:
                 queries = await Queries.open(path, keyring=keyring, timeline=timeline)
                 unless_opened.push_async_callback(queries.close)
                 trail = ChainedTrail(writing, keyring.audit_chain(), timeline, generation=keyring.names.number)
-                writer = Writer(writing, trail=trail, clock=timeline, memory=memory)
+                make_writer, upkeep = (Writer, Upkeep) if measures is None else _measured(measures)
+                writer = make_writer(writing, trail=trail, clock=timeline, memory=memory)
                 writer.health.in_doubt = not is_sound
                 unless_opened.pop_all()
         except (sqlite3.Error, OSError) as error:
@@ -153,14 +155,13 @@ class SqliteStore:
                 f"the database cannot be opened: {reason}", hint="see the folder's permissions and disk"
             ) from None
         return cls(
-            path,
             keyring=keyring,
             writer=writer,
             writing=writing,
             queries=queries,
             trail=trail,
-            min_free_bytes=min_free_bytes,
             redelivery_seconds=redelivery_seconds,
+            upkeep=functools.partial(upkeep, path, min_free_bytes=min_free_bytes),
         )
 
     def fingerprint(self, identity: Identity) -> str:
@@ -226,3 +227,11 @@ class SqliteStore:
     async def page(self, *, org: str | None, before: int | None, limit: int) -> Page:
         """See `Store.page`."""
         return await self._queries.page(org=org, before=before, limit=limit)
+
+
+def _measured(measures: Measures) -> tuple[Callable[..., Writer], type[Upkeep]]:
+    """Return what makes the parts that count."""
+    # Loaded only here: most daemons count nothing.
+    from sirrd.store.sqlite.measured import MeasuredUpkeep, MeasuredWriter  # noqa: PLC0415
+
+    return functools.partial(MeasuredWriter, measures=measures), MeasuredUpkeep

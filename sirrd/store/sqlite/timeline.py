@@ -54,6 +54,9 @@ class Timeline:
         mark: The last mark of this database, or None where there was none.
         seen: The latest time that its rows tell of, in seconds of the store's time.
         on_jump: Called, on any thread, when the system's clock was found to have jumped: a mark has to be kept.
+
+    Attributes:
+        jumps: How often it was.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Timeline:
         self._boot = clock.boot()
         self._lock = threading.Lock()
         self.on_jump = on_jump
+        self.jumps = 0
         elapsed, system = self._read()
         store = system if mark is None else mark.store * _MILLISECOND + self._slept(mark, elapsed, system)
         self._base = max(store, seen * NANOSECONDS) - elapsed
@@ -114,6 +118,7 @@ class Timeline:
             if -_JUMP_NS < apart < _JUMP_NS:
                 return
             self._offset_ns += _whole(apart // _MILLISECOND) * NANOSECONDS
+            self.jumps += 1
         seconds = _whole(apart // _MILLISECOND)
         logger.error(
             "CLOCK: the system clock jumped %s by %d s; lives and lock-outs go on by the boot clock",
