@@ -192,7 +192,9 @@ class Run:
         if point is not None:
             patience = POINT_SECONDS
             order |= {"point": point, "passes": passes, "delay": 0.002 * self._chance.random()}
-        change = self._next_change(chosen)
+        change = self._next_change(chosen, is_owed=(is_owed := point is None and self._owes_cut_beside()))
+        if is_owed:
+            patience = POINT_SECONDS
         if change is not None:
             self._keys.add()
         order["env"] = self._keys.env
@@ -229,17 +231,21 @@ class Run:
         before = POINTS[self._points[-1]].after
         return self._points.pop() if before in {"", self._killed_at} else before
 
-    def _next_change(self, point: Point) -> Change | None:
-        """Return how the keys are changed beside the next daemon; None for not at all."""
+    def _next_change(self, point: Point, *, is_owed: bool) -> Change | None:
+        """Return how the keys are changed beside the next daemon, by a command that is killed if that is owed."""
         chance = random.Random(f"{self.seed}-{self._round}-keys")
+        if is_owed:
+            return Change(_RENEWING, is_cut=True, chance=chance)
         if point.rotates or point.renews:
             # What moves records alone is reached by that alone.
             return Change(1.0 if point.renews else 0.0, is_cut=False, chance=chance)
         if self._chance.random() < _ROTATING:
-            # Until one command was killed beside a daemon, every one is to be.
-            is_cut = chance.random() < _CUTTING_BESIDE or not any(beside for _, beside in self.seen.cuts)
-            return Change(_RENEWING, is_cut, chance)
+            return Change(_RENEWING, chance.random() < _CUTTING_BESIDE, chance)
         return None
+
+    def _owes_cut_beside(self) -> bool:
+        """Tell whether the command was never killed beside a daemon yet, and can be."""
+        return any(cut in FILE_CUTS for cut in self._keys.cuts) and not any(beside for _, beside in self.seen.cuts)
 
     def _missed(self, point: str | None) -> None:
         """Let a point that was not reached in its time be tried again, after others: it may need what they leave."""
@@ -291,6 +297,9 @@ class Run:
         if not self._cuts:
             self._cuts = self._chance.sample(self._keys.cuts, len(self._keys.cuts))
         among = [cut for cut in self._cuts if not beside or cut in FILE_CUTS]
+        if beside and self._owes_cut_beside():
+            # Without a daemon each of them may have had its turn already.
+            among = among or [cut for cut in self._keys.cuts if cut in FILE_CUTS]
         if not among:
             return
         cut = among[-1]
@@ -303,15 +312,14 @@ class Run:
         assert code is not None, "the command hangs"
         self.seen.faults += self._keys.faults()
         if code == -signal.SIGKILL:
-            self._cuts.remove(cut)
+            self._cuts = [each for each in self._cuts if each != cut]
             self.seen.cuts[cut, bool(beside)] += 1
         elif code and not (beside and has_ended(beside)):
             said = (self._folder / "commands.log").read_text()[-500:]
             self.seen.faults.append(f"the command that was to die at {cut} ended with {code}: {said}")
         else:
             # It did not come there, and is tried again later.
-            self._cuts.remove(cut)
-            self._cuts.insert(0, cut)
+            self._cuts = [cut, *(each for each in self._cuts if each != cut)]
 
     def _address(self, pid: int, until: float) -> str:
         """Wait for the address that a daemon leaves in the lock file; empty if the daemon or the time ends before."""
