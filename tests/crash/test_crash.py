@@ -62,6 +62,8 @@ def test_i1_i2_i3_i8_no_kill_breaks_a_promise(tmp_path: Path, library: Path, see
         run = Run(tmp_path, daemons, commands, shim, seed=seed, keys=keys)
         for _ in range(kills):
             run.crash()
+        if kills >= _KILLS_TO_REACH_ALL:
+            run.catch_up()
     audit = run.finish()
     judge(run, audit)
     assert run.seen.kills.total() == kills
